@@ -1,0 +1,40 @@
+"""Checks that connectors and losses share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from mmdistill.address import describe
+
+
+def check_channels(feature: Any, channels: int, argument: str) -> None:
+    """Demand a tensor ``(B, channels, ...)``.
+
+    Args:
+        feature: What a layer returned.
+        channels: Channels the config promises.
+        argument: The config's key that made the promise.
+
+    Raises:
+        ValueError: Another type or another number of channels; names both and the cure.
+    """
+    if isinstance(feature, (tuple, list)):
+        raise ValueError(
+            f'expected a tensor (B, {channels}, ...), got {describe(feature)}: add a selector to '
+            'the layer address, e.g. [0]'
+        )
+    if not isinstance(feature, Tensor) or feature.dim() < 2 or feature.shape[1] != channels:
+        raise ValueError(
+            f'expected a tensor (B, {channels}, ...) as {argument}={channels} says, got '
+            f'{describe(feature)}; correct {argument}, or choose another layer'
+        )
+
+
+def check_same_shape(student: Tensor, teacher: Tensor, cure: str) -> None:
+    """Demand equal shapes; the ``ValueError`` names both and the cure."""
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f'the student is {describe(student)}, the teacher {describe(teacher)}; {cure}'
+        )

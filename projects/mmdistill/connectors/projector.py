@@ -1,0 +1,95 @@
+"""Projector: a feature map to one embedding per sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmdistill.connectors.checks import check_channels
+
+POOLS = ('avg', 'max', 'avg+max')
+
+
+@MODELS.register_module()
+class MLPProjector(BaseModule):
+    """Pools a feature over its positions and maps it to a normalised embedding.
+
+    A linear layer over a flattened BEV map would need billions of weights, so positions are
+    pooled first. With ``hidden_channels=None`` it is the linear embedding of CRD (Tian et al.,
+    ICLR 2020), else the two-layer head of SimCLR (Chen et al., ICML 2020).
+
+    Config lines::
+
+        projector=dict(type='MLPProjector', pool='avg+max', hidden_channels=256)
+
+    Args:
+        in_channels: Channels ``C`` of the feature.
+        out_channels: Size ``D`` of the embedding.
+        hidden_channels: Width of the hidden layer; ``None`` for a single linear layer.
+        pool: ``'avg'``, ``'max'`` or ``'avg+max'`` (both, concatenated).
+        normalize: Scale embeddings to unit length.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 128,
+        hidden_channels: int | None = None,
+        pool: str = 'avg',
+        normalize: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if pool not in POOLS:
+            raise ValueError(f'pool is one of {POOLS}, not {pool!r}')
+        self.in_channels, self.pool, self.normalize = in_channels, pool, normalize
+        width = in_channels * (2 if pool == 'avg+max' else 1)
+        if hidden_channels is None:
+            self.layers = nn.Sequential(nn.Linear(width, out_channels))
+        else:
+            self.layers = nn.Sequential(
+                nn.Linear(width, hidden_channels),
+                nn.ReLU(),
+                nn.Linear(hidden_channels, out_channels),
+            )
+
+    def forward(self, feature: Any) -> Tensor:
+        """Embed a feature.
+
+        Args:
+            feature: ``(B, C)``, ``(B, C, N)``, ``(B, C, H, W)``, or a sparse tensor of spconv with
+                ``C`` channels.
+
+        Returns:
+            Embeddings ``(B, out_channels)``.
+        """
+        embedding = self.layers(self._pool(feature))
+        # In float32: under fp16 autocast the square of a length overflows.
+        return F.normalize(embedding.float(), dim=1) if self.normalize else embedding
+
+    def _pool(self, feature: Any) -> Tensor:
+        if hasattr(feature, 'features') and hasattr(feature, 'indices'):
+            avg, peak = _pool_sparse(feature)
+            check_channels(avg, self.in_channels, 'in_channels')
+        else:
+            check_channels(feature, self.in_channels, 'in_channels')
+            flat = feature.flatten(2) if feature.dim() > 2 else feature[..., None]
+            avg = flat.mean(2) if 'avg' in self.pool else None
+            peak = flat.amax(2) if 'max' in self.pool else None
+        pooled = {'avg': [avg], 'max': [peak], 'avg+max': [avg, peak]}[self.pool]
+        return torch.cat(pooled, dim=1)
+
+
+def _pool_sparse(tensor: Any) -> tuple[Tensor, Tensor]:
+    """Mean and maximum over the active voxels of each sample; zeros where there are none."""
+    values = tensor.features
+    sample = tensor.indices[:, 0].long()[:, None].expand_as(values)
+    shape = (tensor.batch_size, values.shape[1])
+    avg = values.new_zeros(shape).scatter_reduce(0, sample, values, 'mean', include_self=False)
+    peak = values.new_zeros(shape).scatter_reduce(0, sample, values, 'amax', include_self=False)
+    return avg, peak

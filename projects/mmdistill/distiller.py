@@ -1,0 +1,253 @@
+"""Distiller: a student that is trained by its own losses and by links to teachers."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmdistill.address import LayerAddress
+from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
+from mmdistill.link import Link
+from mmdistill.recorder import FeatureRecorder
+from mmdistill.teacher import Teacher
+
+LOSS_PREFIX = 'distill/'
+
+
+@MODELS.register_module()
+class Distiller(BaseModel):
+    """Trains a student with the help of frozen teachers; otherwise it *is* the student.
+
+    ``loss`` runs the teachers and then the student on the same augmented batch and returns the
+    student's losses plus ``distill/<link>`` for each link. ``predict`` and ``tensor`` are the
+    student's alone. While every link of a teacher has weight zero, that teacher does not run.
+
+    Config lines::
+
+        model = dict(
+            type='Distiller',
+            student=dict(type='CenterPoint', ...),
+            teacher=dict(config='configs/teacher.py', checkpoint='teacher.pth'),
+            links=dict(
+                neck=dict(
+                    student='pts_neck[0]', teacher='pts_neck[0]',
+                    loss=dict(type='AttentionTransferLoss', loss_weight=0.5))))
+
+    Needs ``custom_hooks = [dict(type='DistillHook')]`` for schedules, memory banks and resuming.
+
+    Args:
+        student: Config of the student, any MMEngine ``BaseModel``.
+        teacher: Arguments of :class:`~mmdistill.Teacher`.
+        teachers: Instead of ``teacher``, several by name; links choose by ``teacher_name``.
+        links: Arguments of :class:`~mmdistill.Link` by the link's name.
+        init_cfg: As of every MMEngine module.
+
+    Raises:
+        KeyError: A link names a layer or teacher that does not exist.
+        ValueError: A config is incomplete or has unknown keys.
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        links: dict[str, dict],
+        teacher: dict | None = None,
+        teachers: dict[str, dict] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.student: BaseModel = MODELS.build(copy.deepcopy(student))
+        with _own_random_numbers():
+            self.teachers = _build_teachers(teacher, teachers)
+            self.links = nn.ModuleDict(
+                {name: Link.from_config(name, dict(cfg)) for name, cfg in links.items() if cfg}
+            )
+        self._connect()
+        self.data_preprocessor = self._build_data_preprocessor()
+        self.progress: tuple[int, int] | None = None
+
+    # ------------------------------------------------------------------ training step
+    def forward(
+        self, *args: Any, mode: str = 'tensor', teacher_data: dict | None = None, **kwargs: Any
+    ) -> Any:
+        """Forward a preprocessed batch; arguments are those of the student's ``forward``.
+
+        Args:
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+            teacher_data: Batches of teachers that have a preprocessing of their own, by name.
+        """
+        if mode == 'loss':
+            return self.loss(*args, teacher_data=teacher_data or {}, **kwargs)
+        return self.student(*args, mode=mode, **kwargs)
+
+    def loss(self, *args: Any, teacher_data: dict, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the student's losses and one ``distill/<link>`` for each link."""
+        weights = self.link_weights()
+        active = {link.teacher_name for name, link in self.links.items() if weights[name]}
+        with ExitStack() as stack:
+            features = {
+                name: stack.enter_context(
+                    self.run_teacher(teacher, teacher_data.get(name), *args, **kwargs)
+                )
+                for name, teacher in self.teachers.items()
+                if name in active
+            }
+            recording = stack.enter_context(self._student_recorder.record())
+            with recording.listen():
+                losses = self.student(*args, mode='loss', **kwargs)
+            context = _context(self.student, args, kwargs)
+            for name, link in self.links.items():
+                if weights[name]:
+                    student_address, teacher_address = self._addresses[name]
+                    value = weights[name] * link(
+                        recording[student_address],
+                        features[link.teacher_name][teacher_address],
+                        context,
+                    )
+                else:
+                    value = _zero_with_gradients(link, losses)
+                losses[LOSS_PREFIX + name] = value
+        return losses
+
+    def run_teacher(self, teacher: Teacher, data: dict | None, *args: Any, **kwargs: Any) -> Any:
+        """Run one teacher on its own batch, or on the student's when they are prepared alike."""
+        return teacher.run(*args, **kwargs) if data is None else teacher.run(**data)
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses; the links' count, though their names do not contain ``loss``."""
+        own = {key: value for key, value in losses.items() if not key.startswith(LOSS_PREFIX)}
+        total, log_vars = super().parse_losses(own)
+        for key in losses.keys() - own.keys():
+            total = total + losses[key]
+        log_vars.update((key, losses[key]) for key in losses if key not in own)
+        log_vars['loss'] = total
+        return total, log_vars
+
+    def link_weights(self) -> dict[str, float]:
+        """Return every link's weight at the current point of training.
+
+        Raises:
+            RuntimeError: A link has a schedule and nobody reports the progress of training.
+        """
+        if self.progress is None:
+            scheduled = [name for name, link in self.links.items() if link.schedules]
+            if scheduled:
+                raise RuntimeError(
+                    f'links {scheduled} have a schedule, but nothing reports epoch and iteration: '
+                    "add custom_hooks = [dict(type='DistillHook')] to the config"
+                )
+        epoch, iteration = self.progress or (0, 0)
+        return {name: link.weight_at(epoch, iteration) for name, link in self.links.items()}
+
+    # ------------------------------------------------------------------ set-up
+    def init_weights(self) -> None:
+        """Initialise the student exactly as if it were trained alone, then links and teachers."""
+        self.student.init_weights()
+        with _own_random_numbers():
+            for link in self.links.values():
+                link.init_weights()
+        for teacher in self.teachers.values():
+            teacher.load()
+
+    def prepare(self, num_samples: int) -> None:
+        """Tell every loss that keeps a memory of the data set how long that data set is."""
+        for module in self.links.modules():
+            if hasattr(module, 'set_num_samples'):
+                module.set_num_samples(num_samples)
+
+    def _connect(self) -> None:
+        for name, link in self.links.items():
+            if link.teacher_name not in self.teachers:
+                raise KeyError(
+                    f'link {name!r} asks for teacher {link.teacher_name!r}; there is '
+                    f'{sorted(self.teachers)}'
+                )
+        self._addresses: dict[str, tuple[LayerAddress, LayerAddress]] = {}
+        for teacher_name, teacher in self.teachers.items():
+            mine = {n: link for n, link in self.links.items() if link.teacher_name == teacher_name}
+            for name, address in zip(
+                mine, teacher.watch([link.teacher_spec for link in mine.values()]), strict=True
+            ):
+                student = LayerAddress.parse(mine[name].student_spec, self.student, 'student')
+                self._addresses[name] = (student, address)
+        self._student_recorder = FeatureRecorder(
+            self.student,
+            [student for student, _ in self._addresses.values()],
+            role='student',
+            needs_grad=True,
+        )
+
+    def _build_data_preprocessor(self) -> nn.Module:
+        own = {
+            name: teacher
+            for name, teacher in self.teachers.items()
+            if not same_settings(teacher.model.data_preprocessor, self.student.data_preprocessor)
+        }
+        if not own:
+            return self.student.data_preprocessor
+        return DistillDataPreprocessor(self.student.data_preprocessor, own)
+
+    # ------------------------------------------------------------------ teachers move along
+    def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
+        for teacher in self.teachers.values():
+            teacher.model._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def _set_device(self, device: torch.device) -> None:
+        super()._set_device(device)
+        for teacher in self.teachers.values():
+            if isinstance(teacher.model, BaseModel):
+                teacher.model._set_device(device)
+
+
+def _build_teachers(teacher: dict | None, teachers: dict | None) -> dict[str, Teacher]:
+    if (teacher is None) == (teachers is None):
+        raise ValueError('a distiller takes either `teacher` or `teachers`')
+    configs = {'teacher': teacher} if teachers is None else teachers
+    built = {}
+    for name, config in configs.items():
+        allowed = set(inspect.signature(Teacher.__init__).parameters) - {'self', 'name'}
+        unknown = set(config) - allowed
+        if unknown or 'config' not in config:
+            raise ValueError(f'{name}: takes {sorted(allowed)}, got {sorted(config)}')
+        built[name] = Teacher(**config, name=name)
+    return built
+
+
+@contextmanager
+def _own_random_numbers():
+    """Keep torch's random stream as it was, so that the student starts as if trained alone."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _context(student: BaseModel, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """Collect what losses may ask for by name; a value that a batch lacks is ``None``."""
+    given = inspect.signature(student.forward).bind_partial(*args, **kwargs).arguments
+    samples = given.get('data_samples')
+    return dict(data_samples=samples, sample_idx=_sample_idx(samples))
+
+
+def _sample_idx(samples: Any) -> Tensor | None:
+    if not isinstance(samples, (list, tuple)) or not samples:
+        return None
+    indices = [getattr(sample, 'sample_idx', None) for sample in samples]
+    return None if None in indices else torch.tensor([int(index) for index in indices])
+
+
+def _zero_with_gradients(link: Link, losses: Mapping[str, Any]) -> Tensor:
+    """A zero that touches every parameter of a link, so that DDP sees no unused ones."""
+    parameters = [p for p in link.parameters() if p.requires_grad]
+    if parameters:
+        return sum(p.sum() * 0 for p in parameters)
+    value = next(iter(losses.values()))
+    value = value[0] if isinstance(value, (list, tuple)) else value
+    return value.new_zeros(())

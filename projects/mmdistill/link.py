@@ -1,0 +1,145 @@
+"""Link: one teacher layer -> one student layer -> connectors -> one loss."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, Sequential
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmdistill.address import describe
+from mmdistill.schedule import WeightSchedule
+
+# What a loss may ask for by the name of a keyword-only argument of its `forward`.
+CONTEXT_KEYS = ('sample_idx', 'data_samples')
+
+
+class Link(BaseModule):
+    """Joins a layer of the student with a layer of a teacher by one loss.
+
+    Config lines (the key is the link's name, and its logged name is ``distill/<name>``)::
+
+        links=dict(
+            neck_crd=dict(
+                student='pts_neck[0]', teacher='pts_neck[0]',
+                loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512)))
+
+    Args:
+        name: Name in the config, the log and error messages.
+        student: Layer address in the student, see :class:`~mmdistill.LayerAddress`.
+        teacher: Layer address in the teacher.
+        loss: Config of the loss, called as ``loss(student_feature, teacher_feature)``. Keyword-only
+            arguments of its ``forward`` are filled by name: ``sample_idx`` (index of each sample
+            in the data set, ``(B,)`` on the CPU) and ``data_samples``.
+        student_connector: Config, or list of configs, of modules that the student's feature
+            passes before the loss.
+        teacher_connector: The same for the teacher's feature.
+        weight: Factor of the loss, on top of its own ``loss_weight``.
+        schedule: Config of a :class:`~mmdistill.WeightSchedule`, or a list whose factors multiply.
+        teacher_name: Which teacher, when there are several.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        student: str | dict,
+        teacher: str | dict,
+        loss: dict,
+        student_connector: dict | Sequence[dict] | None = None,
+        teacher_connector: dict | Sequence[dict] | None = None,
+        weight: float = 1.0,
+        schedule: dict | Sequence[dict] | None = None,
+        teacher_name: str = 'teacher',
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.student_spec, self.teacher_spec = student, teacher
+        self.teacher_name = teacher_name
+        self.weight = float(weight)
+        self.student_connector = _build_connector(student_connector)
+        self.teacher_connector = _build_connector(teacher_connector)
+        self.loss = MODELS.build(loss)
+        self._asks_for = _context_arguments(self.loss, name)
+        schedules = [schedule] if isinstance(schedule, Mapping) else schedule or []
+        self.schedules = [WeightSchedule(**item) for item in schedules]
+        self._has_joined = False
+
+    @classmethod
+    def from_config(cls, name: str, config: dict) -> Link:
+        """Build a link, naming it in every error of its config."""
+        allowed = [
+            p for p in inspect.signature(cls.__init__).parameters if p not in ('self', 'name')
+        ]
+        unknown = sorted(set(config) - set(allowed))
+        missing = sorted({'student', 'teacher', 'loss'} - set(config))
+        if unknown or missing:
+            raise ValueError(
+                f'link {name!r}: unknown keys {unknown}, missing keys {missing}; a link takes '
+                f'{allowed}'
+            )
+        try:
+            return cls(name, **config)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f'link {name!r}: {error}') from error
+
+    def weight_at(self, epoch: int, iteration: int) -> float:
+        """Return the weight at an epoch and global iteration, both counted from 0."""
+        weight = self.weight
+        for schedule in self.schedules:
+            weight *= schedule.factor(epoch, iteration)
+        return weight
+
+    def forward(self, student_feature: Any, teacher_feature: Any, context: dict) -> Tensor:
+        """Return the loss between two recorded features, without the link's weight.
+
+        Args:
+            student_feature: What the student's layer returned.
+            teacher_feature: What the teacher's layer returned.
+            context: Values for the loss's keyword-only arguments, by name.
+
+        Raises:
+            ValueError: The features do not fit the connectors or the loss.
+        """
+        if not self._has_joined:
+            print_log(
+                f'link {self.name}: student {self.student_spec}: {describe(student_feature)} <- '
+                f'{self.teacher_name} {self.teacher_spec}: {describe(teacher_feature)}',
+                logger='current',
+            )
+        try:
+            student_feature = self.student_connector(student_feature)
+            teacher_feature = self.teacher_connector(teacher_feature)
+            extra = {key: context[key] for key in self._asks_for}
+            loss = self.loss(student_feature, teacher_feature, **extra)
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f'link {self.name!r} (student {self.student_spec}, {self.teacher_name} '
+                f'{self.teacher_spec}): {error}'
+            ) from error
+        self._has_joined = True
+        return loss
+
+
+def _build_connector(config: dict | Sequence[dict] | None) -> Sequential:
+    configs = [config] if isinstance(config, Mapping) else config or []
+    return Sequential(*(MODELS.build(item) for item in configs))
+
+
+def _context_arguments(loss: Any, name: str) -> list[str]:
+    """Keyword-only arguments of a loss, each of which the distiller must be able to supply."""
+    asked = []
+    for parameter in inspect.signature(loss.forward).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        if parameter.name in CONTEXT_KEYS:
+            asked.append(parameter.name)
+        elif parameter.default is parameter.empty:
+            raise ValueError(
+                f'loss {type(loss).__name__} of link {name!r} asks for {parameter.name!r}; a link '
+                f'supplies {CONTEXT_KEYS}'
+            )
+    return asked

@@ -1,0 +1,175 @@
+"""Teacher: a frozen, trained model that computes what the links read and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmdistill.address import LayerAddress
+from mmdistill.recorder import FeatureRecorder, Recording
+from mmdistill.utils.checkpoint import load_weights
+
+
+class Teacher:
+    """A frozen model outside the student's state.
+
+    It is deliberately no ``nn.Module``: as a plain attribute of the distiller it is in no
+    ``state_dict``, optimizer, EMA copy or DDP bucket, and ``train()`` never reaches it. Its
+    weights are read by :meth:`load`, which the distiller calls when training starts, so that
+    testing a student needs no teacher file.
+
+    Args:
+        config: Path of a config file, ``'package::path'`` of an installed package's config,
+            a ``dict(model=...)``, or the model's dict itself.
+        checkpoint: Path or URL of its weights.
+        allow_random_weights: Accept ``checkpoint=None``, for dry runs and benchmarks only.
+        name: How errors and logs call this teacher.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | dict | Config,
+        checkpoint: str | None = None,
+        allow_random_weights: bool = False,
+        name: str = 'teacher',
+    ) -> None:
+        if checkpoint is None and not allow_random_weights:
+            raise ValueError(
+                f'the {name} has no checkpoint: give the path or URL of its trained weights '
+                '(teacher.checkpoint); a random teacher teaches nothing'
+            )
+        self.name = name
+        self.checkpoint = checkpoint
+        self.model_config = _model_config(config, name)
+        self.model = MODELS.build(copy.deepcopy(self.model_config))
+        self.model.eval().requires_grad_(False)
+        self.is_loaded = checkpoint is None
+        self._recorder: FeatureRecorder | None = None
+
+    def watch(self, specs: Iterable[str | dict]) -> list[LayerAddress]:
+        """Resolve the layers that links read, in the order given.
+
+        Raises:
+            KeyError: A layer does not exist; the message lists the nearest names.
+        """
+        addresses = [LayerAddress.parse(spec, self.model, self.name) for spec in specs]
+        self._recorder = FeatureRecorder(self.model, addresses, role=self.name)
+        return addresses
+
+    @contextmanager
+    def run(self, *args: Any, **kwargs: Any) -> Iterator[Recording]:
+        """Run the model up to its last watched layer and yield what was recorded.
+
+        The pass is the model's own ``predict`` under ``no_grad``, cut short: no loss, no label
+        assignment and, from the second pass on, nothing behind the last watched layer.
+        """
+        self.load()
+        assert self._recorder is not None, 'watch() names the layers before run()'
+        with self._recorder.record() as recording:
+            with torch.no_grad(), recording.listen(stop_early=True):
+                self.model(*args, **kwargs, mode='predict')
+            yield recording
+
+    def load(self) -> None:
+        """Load the weights once, strictly.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: Keys are missing, unexpected or of another shape; the message lists them.
+        """
+        if self.is_loaded:
+            return
+        try:
+            checkpoint = load_weights(self.checkpoint)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'the {self.name} has no checkpoint at {self.checkpoint}; train it, or set '
+                f'teacher.checkpoint to the file that holds its weights'
+            ) from error
+        load_strictly(self.model, checkpoint['state_dict'], f'{self.name} ({self.checkpoint})')
+        self.is_loaded = True
+        print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
+
+    def fingerprint(self) -> str:
+        """Return a hash of the config and the loaded weights, the same on every machine."""
+        self.load()
+        digest = hashlib.sha256(_canonical(self.model_config).encode())
+        for key, value in sorted(self.model.state_dict().items()):
+            array = value.detach().cpu().contiguous()
+            digest.update(f'{key}{tuple(array.shape)}{array.dtype}'.encode())
+            digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def __deepcopy__(self, memo: dict) -> Teacher:
+        """Return itself: copies of the distiller (EMA) share the one teacher."""
+        return self
+
+
+def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
+    """Load weights; a missing, unexpected or mis-shaped key is a ``ValueError`` that lists all."""
+    if state_dict and all(key.startswith('module.') for key in state_dict):
+        state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    mismatched = ''
+    result = None
+    try:
+        result = model.load_state_dict(state_dict, strict=False)
+    except RuntimeError as error:
+        mismatched = str(error).partition('\n')[2]
+    own = set(model.state_dict())
+    missing = sorted(result.missing_keys if result else own - set(state_dict))
+    unexpected = sorted(result.unexpected_keys if result else set(state_dict) - own)
+    if not (missing or unexpected or mismatched):
+        return
+    report = [f'the weights of the {what} do not fit {type(model).__name__}:']
+    report += [f'  missing    ({len(missing)}): {_shorten(missing)}'] if missing else []
+    report += [f'  unexpected ({len(unexpected)}): {_shorten(unexpected)}'] if unexpected else []
+    report += [f'  other shape:\n{mismatched}'] if mismatched else []
+    if any(key.startswith('student.') for key in unexpected):
+        report.append(
+            "  this is a distillation run's training checkpoint; the plain student lies beside "
+            'it as *_student.pth'
+        )
+    report.append('  give the config that this file was trained with, or the file of this config')
+    raise ValueError('\n'.join(report))
+
+
+def _model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
+    """Return the ``model`` of a config, with the registry scope that its config file names."""
+    if isinstance(config, (dict, Config)):
+        loaded = config if 'model' in config else {'model': config}
+    elif '::' in str(config):
+        loaded = get_config(str(config))
+    elif Path(config).is_file():
+        loaded = Config.fromfile(config)
+    else:
+        raise FileNotFoundError(
+            f'the {name} config {config} does not exist below {Path.cwd()}; run from the folder it '
+            "is relative to, or write an absolute path or 'package::path'"
+        )
+    model = ConfigDict(copy.deepcopy(dict(loaded.get('model') or {})))
+    if 'type' not in model:
+        raise ValueError(f'the {name} config is one without model.type: {sorted(model)}')
+    if loaded.get('default_scope'):
+        model.setdefault('_scope_', loaded.get('default_scope'))
+    return model
+
+
+def _canonical(config: Any) -> str:
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def _shorten(keys: list[str], most: int = 12) -> str:
+    more = f' ... and {len(keys) - most} more' if len(keys) > most else ''
+    return ', '.join(keys[:most]) + more

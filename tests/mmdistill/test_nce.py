@@ -1,0 +1,155 @@
+"""The bank loss against the published algorithm, written out naively."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmdistill.memory import ContrastMemory, noise_contrastive_loss
+
+N, D, K, B, T = 23, 8, 40, 5, 0.1
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    bank = F.normalize(torch.randn(N, D, dtype=torch.float64), dim=1)
+    anchors = F.normalize(torch.randn(B, D, dtype=torch.float64), dim=1)
+    return anchors, bank, torch.tensor([0, 4, 4, 22, 7])
+
+
+def published_loss(anchor, bank, positive, negatives, z):
+    """CRD's formula with probabilities, for one anchor: gather, exponentiate, divide, log."""
+    c = len(negatives) / len(bank)
+    out = torch.exp(bank[positive] @ anchor / T) / z
+    loss = -torch.log(out / (out + c + 1e-7))
+    for row in negatives:
+        out = torch.exp(bank[row] @ anchor / T) / z
+        loss = loss - torch.log(c / (out + c + 1e-7))
+    return loss
+
+
+def loss_and_gradient(function, anchors):
+    anchors = anchors.clone().requires_grad_()
+    loss = function(anchors)
+    loss.sum().backward()
+    return loss.detach(), anchors.grad
+
+
+@pytest.mark.parametrize('chunk_size', [1, 7, 100])
+def test_given_draws_equal_the_published_loss_and_gradient(problem, chunk_size):
+    anchors, bank, index = problem
+    draws = torch.randint(N, (B, K))
+    counts = torch.zeros(B, N, dtype=torch.float64)
+    for b in range(B):
+        for row in draws[b]:
+            counts[b, row] += 1
+    z = 3.7 * N
+
+    expected = loss_and_gradient(
+        lambda v: torch.stack(
+            [published_loss(v[b], bank, index[b], draws[b], z) for b in range(B)]
+        ),
+        anchors,
+    )
+    actual = loss_and_gradient(
+        lambda v: noise_contrastive_loss(v, bank, index, K, T, math.log(z), counts, chunk_size),
+        anchors,
+    )
+    for mine, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('chunk_size', [5, 100])
+def test_marginal_form_is_the_mean_over_draws_of_other_rows(problem, chunk_size):
+    anchors, bank, index = problem
+    z = 2.2 * N
+    # Each other row once: K = N - 1 draws whose loss is the expectation itself.
+    others = torch.stack([torch.tensor([n for n in range(N) if n != i]) for i in index])
+    expected = loss_and_gradient(
+        lambda v: torch.stack(
+            [published_loss(v[b], bank, index[b], others[b], z) for b in range(B)]
+        ),
+        anchors,
+    )
+    actual = loss_and_gradient(
+        lambda v: noise_contrastive_loss(
+            v, bank, index, N - 1, T, math.log(z), chunk_size=chunk_size
+        ),
+        anchors,
+    )
+    for mine, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def memory(**changes):
+    settings = dict(embed_dims=D, num_negatives=K, num_samples=N, form='exact')
+    return ContrastMemory(**{**settings, **changes})
+
+
+def embeddings(seed):
+    torch.manual_seed(seed)
+    return F.normalize(torch.randn(B, D), dim=1), F.normalize(torch.randn(B, D), dim=1)
+
+
+def test_rows_move_by_momentum_and_a_repeated_index_moves_once_towards_the_mean():
+    bank = memory(momentum=0.7)
+    before = bank.teacher_bank.clone()
+    student, teacher = embeddings(1)
+    bank(student, teacher, torch.tensor([2, 5, 5, 1, 0]))
+    expected = before.clone()
+    for row, source in {2: teacher[0], 5: (teacher[1] + teacher[2]) / 2, 1: teacher[3]}.items():
+        expected[row] = F.normalize(0.7 * before[row] + 0.3 * source, dim=0)
+    expected[0] = F.normalize(0.7 * before[0] + 0.3 * teacher[4], dim=0)
+    torch.testing.assert_close(bank.teacher_bank, expected)
+    assert not torch.equal(bank.student_bank, bank.teacher_bank)
+
+
+def test_banks_stay_still_in_eval_mode():
+    bank = memory().eval()
+    before = bank.student_bank.clone()
+    bank(*embeddings(2), torch.arange(B))
+    assert torch.equal(bank.student_bank, before)
+
+
+def test_a_non_finite_sample_gives_no_loss_and_leaves_its_row():
+    bank, twin = memory(form='marginal'), memory(form='marginal')
+    student, teacher = embeddings(3)
+    before = bank.teacher_bank.clone()
+    student[1, 0] = float('inf')
+    loss = bank(student, teacher, torch.arange(B))
+    keep = torch.tensor([0, 2, 3, 4])
+    torch.testing.assert_close(loss, twin(student[keep], teacher[keep], keep))
+    assert torch.equal(bank.teacher_bank[1], before[1])
+    assert bank.teacher_bank.isfinite().all() and bank.student_bank.isfinite().all()
+    assert bank.num_skipped == 1
+    torch.testing.assert_close(bank.teacher_bank, twin.teacher_bank)
+
+
+def test_drawn_negatives_are_never_the_own_row():
+    """With all rows but the own equal to the anchor, each negative costs the same."""
+    bank = memory(num_negatives=500, num_samples=3)
+    draws = bank._counts(torch.tensor([0, 1, 2]), None)
+    assert (draws.diagonal() == 0).all()
+    assert (draws.sum(1) == 500).all()
+    assert ((draws > 150) | (draws == 0)).all()
+
+
+def test_index_outside_the_data_set_is_an_error_that_names_its_length():
+    with pytest.raises(IndexError, match=f'outside the data set of {N} samples'):
+        memory()(*embeddings(4), torch.tensor([0, 1, 2, 3, N]))
+
+
+def test_a_memory_without_a_size_says_what_to_add():
+    with pytest.raises(RuntimeError, match='DistillHook'):
+        memory(num_samples=None)(*embeddings(5), torch.arange(B))
+
+
+def test_banks_of_a_checkpoint_size_an_empty_memory_and_refuse_another_data_set():
+    stored = memory().state_dict()
+    fresh = memory(num_samples=None)
+    fresh.load_state_dict(stored)
+    assert torch.equal(fresh.student_bank, stored['student_bank'])
+    with pytest.raises(ValueError, match=f'have {N} rows, the data set has 7'):
+        fresh.set_num_samples(7)
