@@ -1,4 +1,4 @@
-"""Two small image classifiers, the smallest pair a distiller can join."""
+"""Fixtures of the distiller's tests; the models are in ``tiny.py``."""
 
 from __future__ import annotations
 
@@ -6,44 +6,10 @@ import copy
 
 import pytest
 import torch
-from mmengine.model import BaseModel
-from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from torch import nn
-from torch.nn import functional as F
 
-
-@MODELS.register_module(force=True)
-class TinyClassifier(BaseModel):
-    """Convolutions, global pooling and a linear classifier; returns a tuple from its backbone."""
-
-    def __init__(self, width: int = 8, inplace: bool = False, preprocessor: dict | None = None):
-        super().__init__(data_preprocessor=preprocessor)
-        self.backbone = TinyBackbone(width, inplace)
-        self.head = nn.Linear(width, 4)
-        self.tail = nn.ModuleList([nn.Identity(), nn.Identity()])
-        self.head_calls = 0
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        feature = self.backbone(image=inputs)[1]
-        self.head_calls += 1
-        logits = self.tail[1](self.head(feature.mean((2, 3))))
-        if mode == 'loss':
-            labels = torch.tensor([sample.label for sample in data_samples])
-            return dict(loss_cls=F.cross_entropy(logits, labels))
-        return logits
-
-
-class TinyBackbone(nn.Module):
-    def __init__(self, width: int, inplace: bool):
-        super().__init__()
-        self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.act = nn.ReLU(inplace=inplace)
-        self.block = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, image):
-        low = self.act(self.stem(image))
-        return low, self.block(self.block(low))
+import mmdistill  # noqa: F401  (registers)
+from tests.mmdistill.tiny import TinyClassifier
 
 
 @pytest.fixture
@@ -59,7 +25,7 @@ def batch():
 
 @pytest.fixture
 def teacher_file(tmp_path):
-    """Trained weights (random ones, saved) of the wide classifier."""
+    """Saved weights of the wide classifier."""
     torch.manual_seed(1)
     path = tmp_path / 'teacher.pth'
     torch.save(dict(state_dict=TinyClassifier(16).state_dict()), path)
@@ -68,7 +34,7 @@ def teacher_file(tmp_path):
 
 @pytest.fixture
 def distiller_config(teacher_file):
-    """A distiller config with one link; tests copy and change it."""
+    """A distiller config with one link; tests change their copy."""
 
     def make(**changes):
         config = dict(
@@ -85,14 +51,14 @@ def distiller_config(teacher_file):
                 )
             ),
         )
-        return {**copy.deepcopy(config), **changes}
+        return {**copy.deepcopy(config), **copy.deepcopy(changes)}
 
     return make
 
 
 @pytest.fixture
 def crd_link():
-    """A CRD link for the pair above."""
+    """A CRD link for the pair above, with banks for 12 samples."""
     return dict(
         student='backbone[1]',
         teacher='backbone[1]',

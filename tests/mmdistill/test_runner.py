@@ -1,0 +1,148 @@
+"""Training through MMEngine's runner: checkpoints, resuming, exported students, schedules."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from tests.mmdistill.tiny import runner_config
+
+
+@pytest.fixture
+def model(distiller_config, crd_link):
+    """A distiller whose CRD bank is sized by the data set, and an attention link."""
+    del crd_link['loss']['memory']['num_samples']
+    crd_link['loss']['memory']['form'] = 'exact'  # draws random numbers in every step
+    config = distiller_config()
+    config['links']['crd'] = crd_link
+    return config
+
+
+def train(work_dir, model, **settings):
+    runner = Runner.from_cfg(runner_config(work_dir, copy.deepcopy(model), **settings))
+    runner.train()
+    return runner
+
+
+def test_banks_are_sized_by_the_data_set_below_its_wrappers(model, tmp_path):
+    config = runner_config(tmp_path, model)
+    images = config['train_dataloader']['dataset']
+    config['train_dataloader']['dataset'] = dict(type='RepeatDataset', dataset=images, times=3)
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert runner.model.links['crd'].loss.memory.num_samples == 12
+
+
+def test_concatenated_data_sets_are_refused_with_the_reason(model, tmp_path):
+    config = runner_config(tmp_path, model)
+    images = config['train_dataloader']['dataset']
+    config['train_dataloader']['dataset'] = dict(type='ConcatDataset', datasets=[images, images])
+    with pytest.raises(ValueError, match='2 data sets are concatenated'):
+        Runner.from_cfg(config).train()
+
+
+def test_two_and_two_epochs_equal_four_bit_for_bit(model, tmp_path):
+    at_once = train(tmp_path / 'four', model, epochs=4)
+    train(tmp_path / 'parts', model, epochs=2)
+    resumed = train(tmp_path / 'parts', model, epochs=4, resume=True)
+    expected, actual = at_once.model.state_dict(), resumed.model.state_dict()
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[key], actual[key]) for key in expected)
+
+
+def test_the_student_file_and_the_training_checkpoint_test_alike(model, tmp_path):
+    runner = train(tmp_path, model)
+    plain = copy.deepcopy(model['student'])
+    metrics = [
+        Runner.from_cfg(
+            runner_config(tmp_path, config, load_from=str(tmp_path / name), custom_hooks=hooks)
+        ).test()
+        for config, name, hooks in (
+            (model, 'epoch_2.pth', [dict(type='DistillHook')]),
+            (plain, 'epoch_2_student.pth', []),
+        )
+    ]
+    assert metrics[0] == metrics[1] != {}
+    stored = torch.load(tmp_path / 'epoch_2_student.pth')['state_dict']
+    own = runner.model.student.state_dict()
+    assert stored.keys() == own.keys()
+    assert all(torch.equal(stored[key], own[key]) for key in own)
+
+
+def test_testing_needs_no_teacher_file(model, teacher_file, tmp_path):
+    train(tmp_path, model)
+    teacher_file.unlink()
+    settings = dict(load_from=str(tmp_path / 'epoch_2.pth'))
+    assert Runner.from_cfg(runner_config(tmp_path, model, **settings)).test()
+
+
+def test_the_exported_student_has_the_averaged_weights_when_ema_is_on(model, tmp_path):
+    hooks = [
+        dict(type='DistillHook'),
+        dict(type='StudentCheckpointHook'),
+        dict(type='EMAHook', momentum=0.5),
+    ]
+    runner = train(tmp_path, model, custom_hooks=hooks)
+    stored = torch.load(tmp_path / 'epoch_2_student.pth')['state_dict']
+    averaged = next(h for h in runner.hooks if type(h).__name__ == 'EMAHook').ema_model.module
+    key = 'backbone.block.weight'
+    assert torch.equal(stored[key], averaged.student.state_dict()[key])
+    assert not torch.equal(stored[key], runner.model.student.state_dict()[key])
+
+
+def test_students_of_the_best_and_the_kept_checkpoints_lie_beside_them(model, tmp_path):
+    settings = dict(interval=1, max_keep_ckpts=1, save_best='confidence', rule='greater')
+    hooks = dict(checkpoint=dict(type='CheckpointHook', **settings))
+    train(tmp_path, model, epochs=4, default_hooks=hooks)
+    files = {path.name for path in tmp_path.glob('*.pth')} - {'teacher.pth'}
+    plain = {name for name in files if not name.endswith('_student.pth')}
+    assert files == plain | {name.replace('.pth', '_student.pth') for name in plain}
+    best = next(name for name in plain if name.startswith('best'))
+    full = torch.load(tmp_path / best)['state_dict']
+    student = torch.load(tmp_path / best.replace('.pth', '_student.pth'))['state_dict']
+    assert all(torch.equal(full['student.' + key], value) for key, value in student.items())
+
+
+def test_a_failed_save_leaves_no_half_student_file(model, tmp_path):
+    from mmdistill.hooks.student_checkpoint_hook import save_atomically
+
+    target = tmp_path / 'x_student.pth'
+    target.write_bytes(b'old')
+    with pytest.raises(AttributeError):  # a local function cannot be pickled
+        save_atomically(dict(big=torch.ones(10), bad=lambda: 0), target)
+    assert target.read_bytes() == b'old'
+    assert [path.name for path in tmp_path.iterdir() if 'x_student' in path.name] == [target.name]
+
+
+def test_resuming_with_another_teacher_is_refused_unless_allowed(model, teacher_file, tmp_path):
+    train(tmp_path / 'run', model, epochs=1)
+    content = torch.load(teacher_file)
+    content['state_dict']['head.bias'] += 1
+    torch.save(content, teacher_file)
+    with pytest.raises(ValueError, match=r"other weights or another config of \['teacher'\]"):
+        train(tmp_path / 'run', model, epochs=2, resume=True)
+    hooks = [dict(type='DistillHook', allow_other_teacher=True)]
+    train(tmp_path / 'run', model, epochs=2, resume=True, custom_hooks=hooks)
+
+
+def test_a_missing_teacher_file_ends_the_run_at_its_start(model, teacher_file, tmp_path):
+    teacher_file.unlink()
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint at .*teacher.pth; train it'):
+        train(tmp_path, model)
+
+
+def test_schedules_follow_epochs_and_iterations_of_the_runner(model, tmp_path):
+    model['links']['attention']['schedule'] = dict(kind='constant', end=1)
+    model['links']['crd']['schedule'] = dict(kind='linear', begin=0, end=4, by_epoch=False)
+    runner = train(tmp_path, model)
+    scalars = runner.message_hub.log_scalars
+    attention = scalars['train/distill/attention'].data[0]
+    crd = scalars['train/distill/crd'].data[0]
+    assert (attention[:3] > 0).all() and (attention[3:] == 0).all()
+    assert crd[0] == 0 and (crd[1:] > 0).all()
+
+
+def test_hooks_refuse_a_plain_model(model, tmp_path):
+    with pytest.raises(TypeError, match='DistillHook belongs to a Distiller.*TinyClassifier'):
+        train(tmp_path, model['student'])
