@@ -1,0 +1,45 @@
+# The embedded data set: a nuScenes database of simulated scenes, 25.6 m around the car, two
+# past sweeps. Written by tools/create_lidarsim.py; read by the classes that read nuScenes.
+_base_ = ['nuscenes_lidar.py']
+data_root = 'data/lidarsim/'
+point_cloud_range = [-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
+
+
+def fit(pipeline, point_cloud_range):
+    """A nuScenes pipeline for the small world: its range, its sweeps, no object database."""
+    steps = []
+    for step in pipeline:
+        step = dict(step)
+        if step['type'] == 'LoadPointsFromMultiSweeps':
+            step['sweeps_num'] = 2
+        if 'point_cloud_range' in step:
+            step['point_cloud_range'] = point_cloud_range
+        if step['type'] != 'ObjectSample':
+            steps.append(step)
+    return steps
+
+
+train_pipeline = fit(_base_.train_pipeline, point_cloud_range)
+test_pipeline = fit(_base_.test_pipeline, point_cloud_range)
+del fit
+
+# Classes are balanced by construction: no CBGSDataset around the data set.
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        _delete_=True,
+        **{**_base_.train_dataloader.dataset.dataset, 'data_root': data_root},
+    ),
+)
+train_dataloader['dataset']['pipeline'] = train_pipeline
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(data_root=data_root, ann_file=data_root + 'nuscenes_infos_val.pkl')
+test_evaluator = val_evaluator

@@ -1,0 +1,30 @@
+"""BEVFusion's LiDAR branch for MMDetection3D 1.4, on the CPU and on CUDA."""
+
+from .assigners import BBoxBEVL1Cost, HeuristicAssigner3D, HungarianAssigner3D, IoU3DCost
+from .bbox_coder import TransFusionBBoxCoder
+from .bevfusion import BEVFusion
+from .db_sampler import BEVFusionDataBaseSampler
+from .decoder_layer import TransformerDecoderLayer
+from .rotated_iou import RotatedOverlaps3D, rotated_iou_3d
+from .sparse_encoder import BEVFusionSparseEncoder
+from .transforms import BEVFusionGlobalRotScaleTrans, BEVFusionRandomFlip3D
+from .transfusion_head import TransFusionHead
+from .voxelize import Voxelization
+
+__all__ = [
+    'BBoxBEVL1Cost',
+    'BEVFusion',
+    'BEVFusionDataBaseSampler',
+    'BEVFusionGlobalRotScaleTrans',
+    'BEVFusionRandomFlip3D',
+    'BEVFusionSparseEncoder',
+    'HeuristicAssigner3D',
+    'HungarianAssigner3D',
+    'IoU3DCost',
+    'RotatedOverlaps3D',
+    'TransFusionBBoxCoder',
+    'TransFusionHead',
+    'TransformerDecoderLayer',
+    'Voxelization',
+    'rotated_iou_3d',
+]
