@@ -9,28 +9,41 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
+
+# Functions that MMEngine's objects hold, which pickle stores as attributes of their class.
+_PICKLED_ATTRIBUTES = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
 
 
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read checkpoints that MMEngine's runner saved.
 
-    They hold the message hub: ``HistoryBuffer`` objects with numpy arrays. MMEngine 0.10 calls
-    ``torch.load`` with torch's default, which is ``weights_only=True`` since torch 2.6, so
-    resuming fails without this. Only data types are added to torch's list, and a ``getattr`` that
-    knows nothing but ``HistoryBuffer``'s own methods.
+    They hold the message hub (``HistoryBuffer`` objects with numpy arrays) and schedulers.
+    MMEngine 0.10 calls ``torch.load`` with torch's default, which is ``weights_only=True`` since
+    torch 2.6, so resuming fails without this. Only data types are added to torch's list, and a
+    ``getattr`` that knows nothing but the functions named above.
     """
+    version = tuple(int(part) for part in torch.__version__.split('.')[:2])
+    if version < (2, 5):  # before 2.6 it is not the default; 2.5 knows (object, name) pairs
+        return
     core = np.core if np.lib.NumpyVersion(np.__version__) < '2.0.0' else np._core
+    rebuild = {name: getattr(core.multiarray, name) for name in ('_reconstruct', 'scalar')}
     number_types = ('f2', 'f4', 'f8', 'i4', 'i8', 'u4', 'u8', '?')
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            OneCycleParamScheduler,
             np.ndarray,
             np.dtype,
-            core.multiarray._reconstruct,
-            core.multiarray.scalar,
+            # Written under either name, by numpy 1 and 2.
+            *((value, f'numpy.core.multiarray.{name}') for name, value in rebuild.items()),
+            *((value, f'numpy._core.multiarray.{name}') for name, value in rebuild.items()),
             *{type(np.dtype(kind)) for kind in number_types},
-            (_history_buffer_method, 'builtins.getattr'),
+            (_pickled_attribute, 'builtins.getattr'),
         ]
     )
 
@@ -62,10 +75,8 @@ def load_weights(path: str) -> dict[str, Any]:
     return checkpoint
 
 
-def _history_buffer_method(owner: Any, name: str) -> Any:
-    """Stand in for ``getattr`` while a checkpoint is read: history buffers store their methods."""
-    if owner is not HistoryBuffer:
-        raise UnpicklingError(
-            f'the checkpoint asks for {name!r} of {owner!r}, which is not allowed'
-        )
+def _pickled_attribute(owner: Any, name: str) -> Any:
+    """Stand in for ``getattr`` while a checkpoint is read."""
+    if name not in _PICKLED_ATTRIBUTES.get(owner, ()):
+        raise UnpicklingError(f'the checkpoint asks for {name!r} of {owner!r}: not allowed')
     return getattr(owner, name)

@@ -1,0 +1,65 @@
+"""Two processes on the CPU: equal parameters, equal banks, no unused parameters."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys
+import torch
+from mmengine.dist import get_rank
+from mmengine.runner import Runner
+import mmdistill
+from tests.mmdistill.tiny import TinyClassifier, runner_config
+
+# MMEngine's own start-up would choose a CUDA device.
+torch.distributed.init_process_group('gloo')
+work_dir, broadcast = sys.argv[1], sys.argv[2] == 'True'
+torch.manual_seed(1)
+torch.save(dict(state_dict=TinyClassifier(16).state_dict()), f'{work_dir}/t{get_rank()}.pth')
+layer = dict(student='backbone[1]', teacher='backbone[1]')
+crd = dict(type='CRDLoss', student_channels=8, teacher_channels=16, embed_dims=6,
+           memory=dict(num_negatives=5))
+model = dict(
+    type='Distiller', student=dict(type='TinyClassifier', width=8),
+    teacher=dict(config=dict(type='TinyClassifier', width=16),
+                 checkpoint=f'{work_dir}/t0.pth'),
+    links=dict(crd=dict(layer, loss=crd),
+               late=dict(layer, loss=crd, schedule=dict(kind='constant', begin=3))))
+config = runner_config(
+    work_dir, model, epochs=10, launcher='pytorch',
+    model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=broadcast,
+                           device_ids=None))
+runner = Runner.from_cfg(config)
+runner.train()
+assert runner.iter == 20, runner.iter
+torch.save(runner.model.module.state_dict(), f'{work_dir}/rank{get_rank()}.pt')
+"""
+
+
+@pytest.mark.parametrize('broadcast_buffers', [True, False])
+def test_two_ranks_end_with_equal_parameters_and_banks(tmp_path, broadcast_buffers):
+    script = tmp_path / 'train.py'
+    script.write_text(SCRIPT)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    command += [f'--master_port={port}', str(script), str(tmp_path), str(broadcast_buffers)]
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'projects')])
+    env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = (torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    bank = one['links.crd.loss.memory.teacher_bank']
+    fresh = torch.load(tmp_path / 'epoch_1.pth')['state_dict']
+    assert bank.shape == (12, 6)
+    assert not torch.equal(bank, fresh['links.crd.loss.memory.teacher_bank'])
