@@ -19,5 +19,7 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
+randomness = dict(seed=0)  # a resumed run needs it to go on as it was
+
 load_from = None
 resume = False

@@ -6,9 +6,18 @@ _base_ = [
 custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
 
 links = _base_.links
-links['neck_crd']['loss'].update(
-    student_channels=64, teacher_channels=128, memory=dict(num_negatives=512)
-)
+for name, student_channels, teacher_channels in (
+    ('encoder_crd', 64, 128),
+    ('backbone_crd', 64, 128),
+    ('neck_crd', 64, 128),
+):
+    links[name]['loss'].update(
+        student_channels=student_channels,
+        teacher_channels=teacher_channels,
+        memory=dict(num_negatives=512),
+    )
+del name, student_channels, teacher_channels
+
 model = dict(
     _delete_=True,
     type='BEVFusionDistiller',

@@ -149,9 +149,15 @@ def _split(text: str, model: nn.Module, role: str) -> tuple[str, tuple[int | str
     for match in _TOKEN.finditer(text):
         if match.start() != end:
             break
-        end = match.end()
         name, item = match['name'], match['item']
         is_child = not selectors and (name is not None or isinstance(module, _CONTAINERS))
+        if selectors and name is not None and not match[0].startswith('.'):
+            break
+        if not selectors and isinstance(module, nn.Sequential) and (item or '').isdigit():
+            raise ValueError(
+                f'{text!r}: {".".join(path)} is a Sequential; its child is '
+                f"'{'.'.join(path)}.{item}', and [{item}] would cut its output along the batch"
+            )
         if is_child:
             child = module._modules.get(name if name is not None else item)
             if child is None:
@@ -161,6 +167,7 @@ def _split(text: str, model: nn.Module, role: str) -> tuple[str, tuple[int | str
         else:
             key = name if name is not None else item
             selectors.append(int(key) if re.fullmatch(r'-?\d+', key) else key)
+        end = match.end()
     if end != len(text) or not path:
         raise ValueError(
             f"{text!r} is no layer address: write a module path and selectors, e.g. 'pts_neck[0]' "

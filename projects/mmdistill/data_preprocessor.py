@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import nn
@@ -53,20 +54,27 @@ class DistillDataPreprocessor(BaseDataPreprocessor):
 
 
 def same_settings(one: Any, other: Any) -> bool:
-    """Whether two modules (or values) were built with the same settings."""
-    if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
-        return type(one) is type(other) and one.shape == other.shape and bool((one == other).all())
-    if isinstance(one, nn.Module) and type(one) is type(other):
+    """Whether two modules (or values) were built with the same settings and hold equal tensors."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return one.shape == other.shape and bool((one == other).all())
+    if isinstance(one, np.ndarray):
+        return bool(np.array_equal(one, other))
+    if isinstance(one, nn.Module):
         return same_settings(_settings(one), _settings(other))
-    if isinstance(one, dict) and isinstance(other, dict):
+    if isinstance(one, dict):
         return one.keys() == other.keys() and all(same_settings(one[k], other[k]) for k in one)
-    if isinstance(one, (list, tuple)) and type(one) is type(other):
+    if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same_settings, one, other))
-    return type(one) is type(other) and bool(one == other)
+    return bool(one == other)
+
+
+# What every module has, or what says where it is and not what it computes.
+_STATE = {*vars(nn.Module()), *vars(BaseDataPreprocessor()), 'init_cfg', '_is_init'}
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """Public attributes, buffers, parameters and children of a module."""
-    plain = {k: v for k, v in vars(module).items() if not k.startswith('_') and k != 'training'}
-    tensors = {**module._buffers, **module._parameters}
-    return {**plain, **tensors, **module._modules}
+    """Attributes, private ones too, buffers, parameters and children of a module."""
+    own = {key: value for key, value in vars(module).items() if key not in _STATE}
+    return {**own, **module._buffers, **module._parameters, **module._modules}

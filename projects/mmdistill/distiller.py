@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -48,7 +49,6 @@ class Distiller(BaseModel):
         teacher: Arguments of :class:`~mmdistill.Teacher`.
         teachers: Instead of ``teacher``, several by name; links choose by ``teacher_name``.
         links: Arguments of :class:`~mmdistill.Link` by the link's name.
-        init_cfg: As of every MMEngine module.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -61,15 +61,12 @@ class Distiller(BaseModel):
         links: dict[str, dict],
         teacher: dict | None = None,
         teachers: dict[str, dict] | None = None,
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__()
         self.student: BaseModel = MODELS.build(copy.deepcopy(student))
         with _own_random_numbers():
             self.teachers = _build_teachers(teacher, teachers)
-            self.links = nn.ModuleDict(
-                {name: Link.from_config(name, dict(cfg)) for name, cfg in links.items() if cfg}
-            )
+            self.links = _build_links(links)
         self._connect()
         self.data_preprocessor = self._build_data_preprocessor()
         self.progress: tuple[int, int] | None = None
@@ -103,7 +100,8 @@ class Distiller(BaseModel):
             recording = stack.enter_context(self._student_recorder.record())
             with recording.listen():
                 losses = self.student(*args, mode='loss', **kwargs)
-            context = _context(self.student, args, kwargs)
+            asked = {key for link in self.links.values() for key in link.asks_for}
+            context = _context(self.student, args, kwargs, asked)
             for name, link in self.links.items():
                 if weights[name]:
                     student_address, teacher_address = self._addresses[name]
@@ -124,7 +122,7 @@ class Distiller(BaseModel):
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the losses; the links' count, though their names do not contain ``loss``."""
         own = {key: value for key, value in losses.items() if not key.startswith(LOSS_PREFIX)}
-        total, log_vars = super().parse_losses(own)
+        total, log_vars = self.student.parse_losses(own)
         for key in losses.keys() - own.keys():
             total = total + losses[key]
         log_vars.update((key, losses[key]) for key in losses if key not in own)
@@ -156,6 +154,10 @@ class Distiller(BaseModel):
                 link.init_weights()
         for teacher in self.teachers.values():
             teacher.load()
+
+    def keeps_memory(self) -> bool:
+        """Whether any loss keeps a memory of the data set."""
+        return any(hasattr(module, 'set_num_samples') for module in self.links.modules())
 
     def prepare(self, num_samples: int) -> None:
         """Tell every loss that keeps a memory of the data set how long that data set is."""
@@ -208,6 +210,17 @@ class Distiller(BaseModel):
                 teacher.model._set_device(device)
 
 
+def _build_links(configs: dict[str, dict | None]) -> nn.ModuleDict:
+    """Build the links that pull at some time: None or a weight of 0 leaves one out."""
+    links = {}
+    for name, config in configs.items():
+        if config is None or (config.get('weight') == 0 and not config.get('schedule')):
+            print_log(f'link {name} is switched off', logger='current')
+            continue
+        links[name] = Link.from_config(name, dict(config))
+    return nn.ModuleDict(links)
+
+
 def _build_teachers(teacher: dict | None, teachers: dict | None) -> dict[str, Teacher]:
     if (teacher is None) == (teachers is None):
         raise ValueError('a distiller takes either `teacher` or `teachers`')
@@ -229,18 +242,28 @@ def _own_random_numbers():
         yield
 
 
-def _context(student: BaseModel, args: tuple, kwargs: dict) -> dict[str, Any]:
-    """Collect what losses may ask for by name; a value that a batch lacks is ``None``."""
+def _context(student: BaseModel, args: tuple, kwargs: dict, asked: set[str]) -> dict[str, Any]:
+    """Collect what losses ask for by name; a value that a batch lacks is ``None``."""
     given = inspect.signature(student.forward).bind_partial(*args, **kwargs).arguments
     samples = given.get('data_samples')
-    return dict(data_samples=samples, sample_idx=_sample_idx(samples))
+    context = dict(data_samples=samples)
+    if 'sample_idx' in asked:
+        context['sample_idx'] = _sample_idx(samples)
+    return context
 
 
 def _sample_idx(samples: Any) -> Tensor | None:
     if not isinstance(samples, (list, tuple)) or not samples:
         return None
     indices = [getattr(sample, 'sample_idx', None) for sample in samples]
-    return None if None in indices else torch.tensor([int(index) for index in indices])
+    if None in indices:
+        return None
+    try:
+        return torch.tensor([int(index) for index in indices])
+    except ValueError as error:
+        raise ValueError(
+            f"sample_idx must be each sample's index in the data set, got {indices}"
+        ) from error
 
 
 def _zero_with_gradients(link: Link, losses: Mapping[str, Any]) -> Tensor:

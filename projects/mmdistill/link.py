@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, Sequential
+from mmengine.model import BaseModule, ModuleDict, Sequential
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -38,7 +38,8 @@ class Link(BaseModule):
         student_connector: Config, or list of configs, of modules that the student's feature
             passes before the loss.
         teacher_connector: The same for the teacher's feature.
-        weight: Factor of the loss, on top of its own ``loss_weight``.
+        weight: Factor of the loss, on top of its own ``loss_weight``; 0 without a schedule
+            switches the link off.
         schedule: Config of a :class:`~mmdistill.WeightSchedule`, or a list whose factors multiply.
         teacher_name: Which teacher, when there are several.
     """
@@ -63,7 +64,7 @@ class Link(BaseModule):
         self.student_connector = _build_connector(student_connector)
         self.teacher_connector = _build_connector(teacher_connector)
         self.loss = MODELS.build(loss)
-        self._asks_for = _context_arguments(self.loss, name)
+        self.asks_for = _context_arguments(self.loss, name)
         schedules = [schedule] if isinstance(schedule, Mapping) else schedule or []
         self.schedules = [WeightSchedule(**item) for item in schedules]
         self._has_joined = False
@@ -74,6 +75,8 @@ class Link(BaseModule):
         allowed = [
             p for p in inspect.signature(cls.__init__).parameters if p not in ('self', 'name')
         ]
+        if not name.isidentifier() or hasattr(ModuleDict, name):
+            raise ValueError(f'{name!r} cannot name a link: use letters, digits and _')
         unknown = sorted(set(config) - set(allowed))
         missing = sorted({'student', 'teacher', 'loss'} - set(config))
         if unknown or missing:
@@ -113,9 +116,9 @@ class Link(BaseModule):
         try:
             student_feature = self.student_connector(student_feature)
             teacher_feature = self.teacher_connector(teacher_feature)
-            extra = {key: context[key] for key in self._asks_for}
+            extra = {key: context[key] for key in self.asks_for}
             loss = self.loss(student_feature, teacher_feature, **extra)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, IndexError) as error:
             raise ValueError(
                 f'link {self.name!r} (student {self.student_spec}, {self.teacher_name} '
                 f'{self.teacher_spec}): {error}'

@@ -64,7 +64,7 @@ class Recording:
 
     def __init__(self, recorder: FeatureRecorder) -> None:
         self._recorder = recorder
-        self._stop_when_complete = False
+        self.stops_early = False
         self._values: dict[LayerAddress, list] = {a: [] for a in recorder.addresses}
         self._calls: dict[LayerAddress, int] = dict.fromkeys(recorder.addresses, 0)
 
@@ -78,7 +78,7 @@ class Recording:
                 so does a pass with ``call='all'``.
         """
         recorder = self._recorder
-        self._stop_when_complete = (
+        self.stops_early = (
             stop_early
             and recorder.calls_counted
             and all(address.call != 'all' for address in recorder.addresses)
@@ -116,8 +116,8 @@ class Recording:
                 f"the {role}'s layer {address} ran {calls} times in one forward pass; choose one: "
                 f"dict(layer='{address.module}...', call=0) or call='all' for the list"
             )
-        for value, versions in values:
-            if [t._version for t in _tensors(value)] != versions:
+        for value, before in values:
+            if not _unchanged(before, value):
                 raise RuntimeError(
                     f"the {role}'s layer {address} was changed in place after it was recorded (an "
                     f'inplace ReLU or clip_sigmoid behind it?); record a copy with '
@@ -135,16 +135,16 @@ class Recording:
         self._calls[address] += 1
         if self._recorder.needs_grad and not torch.is_grad_enabled():
             raise RuntimeError(
-                f"the {self._recorder.role}'s layer {address} runs without gradients, as inside a "
-                're-entrant activation checkpoint; use use_reentrant=False, or link a layer '
-                'outside the checkpointed block'
+                f"the {self._recorder.role}'s layer {address} runs without gradients, as under "
+                'torch.no_grad() or inside a re-entrant activation checkpoint; for the latter use '
+                'use_reentrant=False, or link a layer outside the checkpointed block'
             )
         if address.call in ('all', call) or (address.call is None and call == 0):
             value = address.select(value)
             if address.clone:
                 value = _clone(value)
-            self._values[address].append((value, [t._version for t in _tensors(value)]))
-        if self._stop_when_complete and all(self._values.values()):
+            self._values[address].append((value, [(t, t._version) for t in _tensors(value)]))
+        if self.stops_early and all(self._values.values()):
             raise _AllRecorded(self)
 
 
@@ -188,6 +188,15 @@ def _tensors(value: Any) -> list[Tensor]:
     return [tensor for item in value for tensor in _tensors(item)]
 
 
+def _unchanged(before: list[tuple[Tensor, int]], value: Any) -> bool:
+    """Whether a structure still holds the same tensors, none of them written to."""
+    now = _tensors(value)
+    return len(now) == len(before) and all(
+        tensor is same and tensor._version == version
+        for tensor, (same, version) in zip(now, before, strict=True)
+    )
+
+
 def _clone(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
@@ -196,7 +205,8 @@ def _clone(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _clone(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(_clone(item) for item in value)
+        items = [_clone(item) for item in value]
+        return type(value)(*items) if hasattr(value, '_fields') else type(value)(items)
     return value
 
 

@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmdistill.address import LayerAddress
@@ -57,6 +58,7 @@ class Teacher:
         self.model.eval().requires_grad_(False)
         self.is_loaded = checkpoint is None
         self._recorder: FeatureRecorder | None = None
+        self._fingerprint: str | None = None
 
     def watch(self, specs: Iterable[str | dict]) -> list[LayerAddress]:
         """Resolve the layers that links read, in the order given.
@@ -79,6 +81,9 @@ class Teacher:
         assert self._recorder is not None, 'watch() names the layers before run()'
         with self._recorder.record() as recording:
             with torch.no_grad(), recording.listen(stop_early=True):
+                # Where the pass runs to its end, predictions must not land in the student's batch.
+                if not recording.stops_early:
+                    args, kwargs = _copy_samples(args), _copy_samples(kwargs)
                 self.model(*args, **kwargs, mode='predict')
             yield recording
 
@@ -105,6 +110,11 @@ class Teacher:
     def fingerprint(self) -> str:
         """Return a hash of the config and the loaded weights, the same on every machine."""
         self.load()
+        if self._fingerprint is None:
+            self._fingerprint = self._hash()
+        return self._fingerprint
+
+    def _hash(self) -> str:
         digest = hashlib.sha256(_canonical(self.model_config).encode())
         for key, value in sorted(self.model.state_dict().items()):
             array = value.detach().cpu().contiguous()
@@ -164,6 +174,17 @@ def _model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
     if loaded.get('default_scope'):
         model.setdefault('_scope_', loaded.get('default_scope'))
     return model
+
+
+def _copy_samples(value: Any) -> Any:
+    """Copy the data samples in a structure; tensors are shared."""
+    if isinstance(value, BaseDataElement):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copy_samples(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copy_samples(item) for item in value)
+    return value
 
 
 def _canonical(config: Any) -> str:

@@ -169,10 +169,37 @@ def test_several_teachers_each_teach_their_links(distiller_config, teacher_file,
     torch.testing.assert_close(losses['distill/a'], losses['distill/b'])
 
 
-def test_a_link_is_removed_by_none(distiller_config, crd_link):
+@pytest.mark.parametrize('off', [None, 'weight'])
+def test_a_link_is_switched_off_by_none_or_weight_zero(distiller_config, crd_link, off):
     config = distiller_config()
-    config['links'].update(crd=crd_link, attention=None)
+    config['links']['crd'] = crd_link
+    if off is None:
+        config['links']['attention'] = None
+    else:
+        config['links']['attention']['weight'] = 0
     assert list(MODELS.build(config).links) == ['crd']
+
+
+def test_the_teachers_predictions_do_not_land_in_the_students_batch(distiller_config, batch):
+    distiller = build(distiller_config())
+    distiller(**batch, mode='loss')  # the counting pass runs the teacher to its end
+    assert not any('scores' in sample for sample in batch['data_samples'])
+
+
+def test_a_name_that_torch_cannot_take_is_refused(distiller_config, crd_link):
+    for name in ('pts.neck', 'keys'):
+        with pytest.raises(ValueError, match='cannot name a link'):
+            MODELS.build(distiller_config(links={name: crd_link}))
+
+
+def test_text_as_sample_idx_is_an_error_only_where_it_is_asked_for(
+    distiller_config, crd_link, batch
+):
+    for sample in batch['data_samples']:
+        sample.set_metainfo(dict(sample_idx='frame_a'))
+    build(distiller_config())(**batch, mode='loss')
+    with pytest.raises(ValueError, match=r"index in the data set, got \['frame_a'"):
+        build(distiller_config(links=dict(crd=crd_link)))(**batch, mode='loss')
 
 
 def test_cpu_bf16_autocast_runs_and_reaches_the_student(distiller_config, crd_link, batch):
@@ -220,6 +247,14 @@ class TestOwnPreprocessor:
         distiller(**data, mode='loss')
         torch.testing.assert_close(seen[0], (batch['inputs'] - 1) / 2)
         assert 'teacher_data' not in distiller.data_preprocessor(raw, False)
+
+    def test_a_swap_of_colours_is_another_preprocessing(self, config):
+        config['student']['preprocessor'] = dict(type='ImgDataPreprocessor')
+        config['teacher']['config']['preprocessor'] = dict(
+            type='ImgDataPreprocessor', bgr_to_rgb=True
+        )
+        distiller = MODELS.build(config)
+        assert distiller.data_preprocessor is not distiller.student.data_preprocessor
 
     def test_equal_preprocessing_is_shared(self, config):
         config['teacher']['config']['preprocessor'] = config['student']['preprocessor']

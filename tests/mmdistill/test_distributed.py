@@ -11,6 +11,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
+import gc
 import sys
 import torch
 from mmengine.dist import get_rank
@@ -22,14 +23,16 @@ from tests.mmdistill.tiny import TinyClassifier, runner_config
 torch.distributed.init_process_group('gloo')
 work_dir, broadcast = sys.argv[1], sys.argv[2] == 'True'
 torch.manual_seed(1)
-torch.save(dict(state_dict=TinyClassifier(16).state_dict()), f'{work_dir}/t{get_rank()}.pth')
+if get_rank() == 0:
+    torch.save(dict(state_dict=TinyClassifier(16).state_dict()), f'{work_dir}/teacher.pth')
+torch.distributed.barrier()
 layer = dict(student='backbone[1]', teacher='backbone[1]')
 crd = dict(type='CRDLoss', student_channels=8, teacher_channels=16, embed_dims=6,
            memory=dict(num_negatives=5))
 model = dict(
     type='Distiller', student=dict(type='TinyClassifier', width=8),
     teacher=dict(config=dict(type='TinyClassifier', width=16),
-                 checkpoint=f'{work_dir}/t0.pth'),
+                 checkpoint=f'{work_dir}/teacher.pth'),
     links=dict(crd=dict(layer, loss=crd),
                late=dict(layer, loss=crd, schedule=dict(kind='constant', begin=3))))
 config = runner_config(
@@ -40,6 +43,11 @@ runner = Runner.from_cfg(config)
 runner.train()
 assert runner.iter == 20, runner.iter
 torch.save(runner.model.module.state_dict(), f'{work_dir}/rank{get_rank()}.pt')
+# A gloo thread that outlives Python's shutdown can abort the process: leave in order.
+del runner
+gc.collect()
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 

@@ -181,4 +181,13 @@ def test_crd_reads_sparse_tensors():
     projector = MODELS.build(dict(type='MLPProjector', in_channels=3, pool='avg+max'))
     rows = [features[:2], features[2:]]
     pooled = torch.stack([torch.cat([r.mean(0), r.max(0).values]) for r in rows])
-    torch.testing.assert_close(projector(sparse), F.normalize(projector.layers(pooled), dim=1))
+    expected = F.normalize(projector.layers(pooled), dim=1)
+    torch.testing.assert_close(projector(sparse), expected)
+    half = sparse.replace_feature(features.half())
+    torch.testing.assert_close(projector(half), expected, rtol=0, atol=1e-2)
+
+
+def test_pooling_does_not_overflow_in_half_precision():
+    projector = MODELS.build(dict(type='MLPProjector', in_channels=1))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert projector(torch.full((1, 1, 300, 300), 6e4).half()).isfinite().all()

@@ -80,7 +80,9 @@ def test_a_wrong_path_fails_at_once_and_lists_near_names(model, path, hint):
     assert hint in str(error.value)
 
 
-@pytest.mark.parametrize('spec', ['', 'conv[', 'conv]0[', {'layer': 'conv', 'clones': True}, 3])
+@pytest.mark.parametrize(
+    'spec', ['', 'conv[', 'conv]0[', 'conv[0]x', {'layer': 'conv', 'clones': True}, 3]
+)
 def test_text_that_is_no_address_is_refused(model, spec):
     with pytest.raises(ValueError, match='address|path'):
         LayerAddress.parse(spec, model, 'toy')
@@ -108,6 +110,31 @@ def test_a_change_in_place_after_recording_is_noticed(model):
         record(model, 'conv')
     (copied,) = record(model, dict(layer='conv', clone=True))
     torch.testing.assert_close(copied, model.conv(torch.ones(1, 2, 4, 5)))
+
+
+def test_a_replaced_item_of_a_recorded_list_is_noticed():
+    class Replaces(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.split = Branches()
+
+        def forward(self, x):
+            parts = self.split(x)
+            parts[0] = parts[0] * 100
+            return parts
+
+    class Branches(nn.Module):
+        def forward(self, x):
+            return [x, x]
+
+    with pytest.raises(RuntimeError, match='changed in place'):
+        record_linear(Replaces(), 'split')
+
+
+def test_a_number_behind_a_sequential_is_refused_with_its_two_meanings():
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=r"its child is '0.0', and \[0\] would cut"):
+        LayerAddress.parse('0[0]', model, 'toy')
 
 
 def test_a_layer_that_does_not_run_is_an_error_at_reading(model):

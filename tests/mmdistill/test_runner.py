@@ -34,12 +34,18 @@ def test_banks_are_sized_by_the_data_set_below_its_wrappers(model, tmp_path):
     assert runner.model.links['crd'].loss.memory.num_samples == 12
 
 
-def test_concatenated_data_sets_are_refused_with_the_reason(model, tmp_path):
-    config = runner_config(tmp_path, model)
-    images = config['train_dataloader']['dataset']
-    config['train_dataloader']['dataset'] = dict(type='ConcatDataset', datasets=[images, images])
-    with pytest.raises(ValueError, match='2 data sets are concatenated'):
-        Runner.from_cfg(config).train()
+def test_concatenated_data_sets_are_refused_only_where_a_memory_counts_them(model, tmp_path):
+    for has_memory in (True, False):
+        config = runner_config(tmp_path, model)
+        images = config['train_dataloader']['dataset']
+        both = dict(type='ConcatDataset', datasets=[images, images])
+        config['train_dataloader']['dataset'] = both
+        if has_memory:
+            with pytest.raises(ValueError, match='2 data sets are concatenated'):
+                Runner.from_cfg(copy.deepcopy(config)).train()
+            del model['links']['crd']
+        else:
+            Runner.from_cfg(config).train()
 
 
 def test_two_and_two_epochs_equal_four_bit_for_bit(model, tmp_path):
@@ -102,6 +108,46 @@ def test_students_of_the_best_and_the_kept_checkpoints_lie_beside_them(model, tm
     full = torch.load(tmp_path / best)['state_dict']
     student = torch.load(tmp_path / best.replace('.pth', '_student.pth'))['state_dict']
     assert all(torch.equal(full['student.' + key], value) for key, value in student.items())
+
+
+@pytest.mark.parametrize('kept', [1, 2])
+def test_students_of_removed_checkpoints_are_removed_also_after_a_resume(model, tmp_path, kept):
+    settings = dict(interval=1, max_keep_ckpts=kept, save_best='confidence', rule='greater')
+    hooks = dict(checkpoint=dict(type='CheckpointHook', **settings))
+    train(tmp_path, model, epochs=2, default_hooks=hooks)
+    best = next(tmp_path.glob('best*_student.pth'))
+    before = best.read_bytes()
+    train(tmp_path, model, epochs=4, default_hooks=hooks, resume=True)
+    names = {path.name for path in tmp_path.glob('*.pth')} - {'teacher.pth'}
+    plain = {name for name in names if not name.endswith('_student.pth')}
+    assert names == plain | {name.replace('.pth', '_student.pth') for name in plain}
+    if best.exists():  # no later epoch was better: the best student is as it was
+        assert best.read_bytes() == before
+
+
+def test_a_data_set_of_another_length_cannot_resume(model, tmp_path):
+    train(tmp_path, model, epochs=1)
+    config = runner_config(tmp_path, copy.deepcopy(model), resume=True)
+    config['train_dataloader']['dataset']['length'] = 16
+    with pytest.raises(ValueError, match='12 rows, the data set has 16 samples'):
+        Runner.from_cfg(config).train()
+
+
+def test_schedules_in_epochs_are_refused_by_a_loop_that_counts_iterations(model, tmp_path):
+    model['links']['crd']['schedule'] = dict(kind='constant', begin=1)
+    config = runner_config(tmp_path, model, train_cfg=dict(by_epoch=False, max_iters=3))
+    with pytest.raises(ValueError, match=r"links \['crd'\] have schedules in epochs"):
+        Runner.from_cfg(config).train()
+
+
+def test_skipped_samples_are_reported_in_the_log(model, tmp_path):
+    runner = Runner.from_cfg(runner_config(tmp_path, model))
+    runner.model.links['crd'].loss.memory.num_skipped += 3
+    hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'DistillHook')
+    runner.train_loop._iter = 49
+    hook.after_train_iter(runner, 49)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'WARNING' in log and 'link crd: 3 samples so far' in log
 
 
 def test_a_failed_save_leaves_no_half_student_file(model, tmp_path):

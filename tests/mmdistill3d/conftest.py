@@ -26,13 +26,13 @@ def scope():
 @pytest.fixture
 def teacher_model():
     """The teacher of the embedded data set, narrowed for speed."""
-    return _narrow(_load('bevfusion/bevfusion_lidar_teacher_mini.py').model)
+    return _narrow(load('bevfusion/bevfusion_lidar_teacher_mini.py').model)
 
 
 @pytest.fixture
 def distill_model(teacher_model):
     """``configs/distill/bevfusion_crd_mini.py`` with a random teacher."""
-    model = _load('distill/bevfusion_crd_mini.py').model
+    model = load('distill/bevfusion_crd_mini.py').model
     _narrow(model.student)
     model.teacher = dict(config=teacher_model, allow_random_weights=True)
     return model
@@ -64,7 +64,7 @@ def batch():
     return dict(inputs=dict(points=points), data_samples=samples)
 
 
-def _load(name: str) -> Config:
+def load(name: str) -> Config:
     return copy.deepcopy(Config.fromfile(CONFIGS / name))
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from tests.mmdistill3d.conftest import load
+
 SAMPLES = 6
 
 
@@ -74,9 +76,9 @@ def test_voxels_are_shared_when_the_voxelisation_is_equal(distill_model, batch):
     calls.clear()
     for model in (alone.student, alone.teachers['teacher'].model):
         model.pts_voxel_layer.register_forward_hook(lambda *_: calls.append(1))
-    assert alone(**batch, mode='loss')['distill/neck_attention'].isfinite()
+    unshared = alone(**batch, mode='loss')['distill/neck_attention']
     assert len(calls) == 4
-    assert shared.isfinite()
+    torch.testing.assert_close(shared, unshared)
 
 
 def test_teacher_ends_before_its_head(distill_model, batch):
@@ -87,7 +89,7 @@ def test_teacher_ends_before_its_head(distill_model, batch):
     for _ in range(3):
         distiller(**batch, mode='loss')
     assert len(heads) == 1  # the first pass runs to its end and counts the calls
-    assert not hasattr(batch['data_samples'][0], 'loss')
+    assert 'pred_instances_3d' not in batch['data_samples'][0]
 
 
 def test_predictions_are_the_students(distill_model, batch):
@@ -122,3 +124,32 @@ def test_a_wrong_layer_lists_the_nearest(distill_model):
     distill_model['links']['neck_crd']['student'] = 'pts_nek[0]'
     with pytest.raises(KeyError, match=r"no layer 'pts_nek\[0\]'; nearest: \['pts_neck"):
         MODELS.build(distill_model)
+
+
+@pytest.mark.parametrize('config', ['bevfusion_crd', 'bevfusion_crd_mini'])
+@pytest.mark.parametrize('on', [['encoder_crd'], ['backbone_crd', 'neck_crd']])
+def test_the_configs_layers_are_chosen_by_weight(config, on):
+    cfg = load(f'distill/{config}.py')
+    assert cfg.model.links.keys() > set(on)
+    weights = {f'model.links.{name}.weight': int(name in on) for name in cfg.model.links}
+    teacher = load(f'bevfusion/bevfusion_lidar_teacher{config.removeprefix("bevfusion_crd")}.py')
+    cfg.merge_from_dict(weights)
+    cfg.model.teacher = dict(config=teacher, allow_random_weights=True)
+    distiller = MODELS.build(cfg.model)
+    assert sorted(distiller.links) == sorted(on)
+    student, teacher = distiller.student, distiller.teachers['teacher'].model
+    for name in on:
+        loss = cfg.model.links[name].loss
+        for model, channels in (
+            (student, loss.student_channels),
+            (teacher, loss.teacher_channels),
+        ):
+            assert channels == CHANNELS[name](model)
+
+
+# What each linked layer puts out, read off the layer behind it.
+CHANNELS = {
+    'encoder_crd': lambda model: model.pts_backbone.blocks[0][0].in_channels,
+    'backbone_crd': lambda model: model.pts_neck.deblocks[1][0].in_channels,
+    'neck_crd': lambda model: model.bbox_head.shared_conv.in_channels,
+}

@@ -68,16 +68,18 @@ class MLPProjector(BaseModule):
         Returns:
             Embeddings ``(B, out_channels)``.
         """
-        embedding = self.layers(self._pool(feature))
-        # In float32: under fp16 autocast the square of a length overflows.
-        return F.normalize(embedding.float(), dim=1) if self.normalize else embedding
+        # Not under autocast: in fp16 a sum over a map or the square of a length overflows.
+        with torch.autocast(self.layers[0].weight.device.type, enabled=False):
+            embedding = self.layers(self._pool(feature))
+            return F.normalize(embedding, dim=1) if self.normalize else embedding
 
     def _pool(self, feature: Any) -> Tensor:
         if hasattr(feature, 'features') and hasattr(feature, 'indices'):
-            avg, peak = _pool_sparse(feature)
+            avg, peak = _pool_sparse(feature, self.layers[0].weight.dtype)
             check_channels(avg, self.in_channels, 'in_channels')
         else:
             check_channels(feature, self.in_channels, 'in_channels')
+            feature = feature.to(self.layers[0].weight.dtype)
             flat = feature.flatten(2) if feature.dim() > 2 else feature[..., None]
             avg = flat.mean(2) if 'avg' in self.pool else None
             peak = flat.amax(2) if 'max' in self.pool else None
@@ -85,9 +87,9 @@ class MLPProjector(BaseModule):
         return torch.cat(pooled, dim=1)
 
 
-def _pool_sparse(tensor: Any) -> tuple[Tensor, Tensor]:
+def _pool_sparse(tensor: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Mean and maximum over the active voxels of each sample; zeros where there are none."""
-    values = tensor.features
+    values = tensor.features.to(dtype)
     sample = tensor.indices[:, 0].long()[:, None].expand_as(values)
     shape = (tensor.batch_size, values.shape[1])
     avg = values.new_zeros(shape).scatter_reduce(0, sample, values, 'mean', include_self=False)

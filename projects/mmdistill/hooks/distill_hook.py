@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.dataset import ConcatDataset
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 from mmdistill.distiller import Distiller
+
+# Iterations between looks at the counters of skipped samples, each a wait for the device.
+_REPORT_INTERVAL = 50
 
 
 @HOOKS.register_module()
@@ -19,7 +25,8 @@ class DistillHook(Hook):
 
     Before training it sizes memory banks by the length of the data set; before each iteration it
     reports epoch and iteration to the links' schedules; with each checkpoint it stores the
-    teachers' fingerprints, and refuses to resume with another teacher.
+    teachers' fingerprints, and refuses to resume with another teacher or data set. It warns of
+    samples that losses with a memory had to skip.
 
     Config lines::
 
@@ -34,16 +41,38 @@ class DistillHook(Hook):
 
     def __init__(self, allow_other_teacher: bool = False) -> None:
         self.allow_other_teacher = allow_other_teacher
+        self._skipped: dict[str, int] = {}
 
     def before_run(self, runner: Any) -> None:
         distiller = find_distiller(runner, type(self).__name__)
         # A runner that only tests or validates has no training data, and needs no banks.
         loop = runner._train_loop
-        if loop is not None and not isinstance(loop, dict):
+        if loop is None or isinstance(loop, dict):
+            return
+        if isinstance(loop, IterBasedTrainLoop):
+            _refuse_epoch_schedules(distiller)
+        if distiller.keeps_memory():
+            _refuse_unequal_batches(loop.dataloader)
             distiller.prepare(num_samples=original_length(loop.dataloader.dataset))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         find_distiller(runner, type(self).__name__).progress = (runner.epoch, runner.iter)
+
+    def after_train_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        if self.every_n_train_iters(runner, _REPORT_INTERVAL):
+            self._report_skipped(find_distiller(runner, type(self).__name__))
+
+    def _report_skipped(self, distiller: Distiller) -> None:
+        for name, link in distiller.links.items():
+            skipped = sum(int(m.num_skipped) for m in link.modules() if hasattr(m, 'num_skipped'))
+            if skipped > self._skipped.get(name, 0):
+                print_log(
+                    f'link {name}: {skipped} samples so far had features that are not finite; '
+                    'they gave no loss and left their rows of the memory bank',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            self._skipped[name] = skipped
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         distiller = find_distiller(runner, type(self).__name__)
@@ -57,6 +86,7 @@ class DistillHook(Hook):
         if stored is None or not runner._resume:
             return
         distiller = find_distiller(runner, type(self).__name__)
+        _refuse_other_memory(distiller, checkpoint['state_dict'])
         now = {name: teacher.fingerprint() for name, teacher in distiller.teachers.items()}
         changed = sorted(n for n in stored.keys() | now.keys() if stored.get(n) != now.get(n))
         if not changed:
@@ -68,7 +98,7 @@ class DistillHook(Hook):
         )
         if not self.allow_other_teacher:
             raise ValueError(message)
-        print_log(message, logger='current')
+        print_log(message, logger='current', level=logging.WARNING)
 
 
 def find_distiller(runner: Any, asked_by: str) -> Distiller:
@@ -84,6 +114,38 @@ def find_distiller(runner: Any, asked_by: str) -> Distiller:
             'remove it from custom_hooks'
         )
     return model
+
+
+def _refuse_epoch_schedules(distiller: Distiller) -> None:
+    named = [
+        name
+        for name, link in distiller.links.items()
+        if any(schedule.by_epoch for schedule in link.schedules)
+    ]
+    if named:
+        raise ValueError(
+            f'links {named} have schedules in epochs, but the training loop counts iterations; '
+            'write them in iterations: schedule=dict(..., by_epoch=False)'
+        )
+
+
+def _refuse_unequal_batches(loader: Any) -> None:
+    """Ranks exchange embeddings, which only works for batches of one size."""
+    if get_world_size() > 1 and getattr(loader.sampler, 'round_up', True) is False:
+        raise ValueError(
+            'a memory bank over several processes needs batches of equal size on all of them; '
+            "set round_up=True in the train_dataloader's sampler"
+        )
+
+
+def _refuse_other_memory(distiller: Distiller, state: dict) -> None:
+    """MMEngine only warns of tensors that do not fit, and a fresh bank would go unnoticed."""
+    for key, value in distiller.state_dict().items():
+        if key.endswith('_bank') and key in state and state[key].shape != value.shape:
+            raise ValueError(
+                f'the checkpoint has a memory bank {key} of {len(state[key])} rows, the data set '
+                f'has {len(value)} samples: continue with the data set that the run began with'
+            )
 
 
 def original_length(dataset: Any) -> int:

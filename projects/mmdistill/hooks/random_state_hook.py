@@ -18,8 +18,12 @@ class RandomStateHook(Hook):
 
     MMEngine seeds a run once and does not store the states, so dropout, augmentation and drawn
     negatives of a resumed run differ from an uninterrupted one. Validation is kept from moving the
-    streams, because it does not run again after a resume. A checkpoint is written by the main
-    process alone: with several processes, the others start their streams anew.
+    streams, because it does not run again after a resume.
+
+    With a fixed ``randomness.seed``, an epoch-based loop, one process and ``num_workers=0`` a
+    resumed run continues bit for bit. Not restored are the streams of data loading workers and of
+    processes other than the main one, which alone writes checkpoints; an iteration-based loop
+    draws while it skips the data that it has seen.
 
     Config lines::
 
@@ -31,6 +35,7 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self._before_val: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None
 
     def before_val(self, runner: Any) -> None:
         self._before_val = random_states()
@@ -44,8 +49,14 @@ class RandomStateHook(Hook):
         checkpoint['random_states'] = random_states()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        if runner._resume and 'random_states' in checkpoint and is_main_process():
-            restore_random_states(checkpoint['random_states'])
+        if runner._resume and is_main_process():
+            self._resumed = checkpoint.get('random_states')
+
+    def before_train(self, runner: Any) -> None:
+        # Not earlier: resuming seeds the run once more after the checkpoint is loaded.
+        if self._resumed is not None:
+            restore_random_states(self._resumed)
+            self._resumed = None
 
 
 def random_states() -> dict[str, Any]:
@@ -64,7 +75,8 @@ def restore_random_states(states: dict[str, Any]) -> None:
     version, words, gauss = states['python']
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = states['numpy']
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states['torch'])
-    if states['cuda'] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states['cuda'])
+    # A resumed checkpoint is loaded to the model's device, and states belong on the CPU.
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'].cpu())
+    for device, state in zip(range(torch.cuda.device_count()), states['cuda'], strict=False):
+        torch.cuda.set_rng_state(state.cpu(), device)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
 from mmdistill.hooks.distill_hook import find_distiller
@@ -34,10 +34,24 @@ class StudentCheckpointHook(Hook):
 
     def __init__(self) -> None:
         self._pending: dict[str, Any] | None = None
-        self._written: dict[str, Path] = {}
+        self._seen: dict[Path, int] = {}
 
     def before_run(self, runner: Any) -> None:
         find_distiller(runner, type(self).__name__)
+        for hook in runner.hooks:
+            folder = getattr(hook, 'out_dir', None)
+            if isinstance(hook, CheckpointHook) and '://' in str(folder):
+                raise ValueError(
+                    f'StudentCheckpointHook writes local files, but CheckpointHook saves to '
+                    f'{folder}; remove StudentCheckpointHook, or save to a local out_dir'
+                )
+
+    def before_train(self, runner: Any) -> None:
+        # After a resume: files of the run so far are not written again, but kept track of.
+        self._seen = {path: written_at(path) for path in saved_paths(runner)}
+        for path in [path for known in list(self._seen) for path in known.parent.glob('*.pth')]:
+            if student_path(path).exists():
+                self._seen.setdefault(path, written_at(path))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         state = checkpoint['state_dict']
@@ -54,35 +68,37 @@ class StudentCheckpointHook(Hook):
         self._write(runner)
 
     def _write(self, runner: Any) -> None:
+        """Write the student beside every training checkpoint that was just saved."""
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
         if not is_main_process():
             return
-        # CheckpointHook publishes the names of what it saves in the message hub.
-        for key, value in runner.message_hub.runtime_info.items():
-            is_best = key.startswith('best_ckpt')
-            if key != 'last_ckpt' and not is_best:
-                continue
-            target = student_path(value)
-            if is_best and self._written.get(key) == target:
-                continue
-            save_atomically(pending, target)
-            previous = self._written.get(key)
-            self._written[key] = target
-            if previous is not None and not training_path(previous).exists():
-                previous.unlink(missing_ok=True)
+        for path in saved_paths(runner):
+            if written_at(path) != self._seen.get(path):
+                save_atomically(pending, student_path(path))
+                self._seen[path] = written_at(path)
+        for path in [path for path in self._seen if not path.exists()]:
+            student_path(path).unlink(missing_ok=True)
+            del self._seen[path]
+
+
+def saved_paths(runner: Any) -> list[Path]:
+    """Return the checkpoints that exist of those CheckpointHook names in the message hub."""
+    names = runner.message_hub.runtime_info
+    keys = [key for key in names if key == 'last_ckpt' or key.startswith('best_ckpt')]
+    paths = dict.fromkeys(Path(names[key]) for key in keys if names[key])
+    return [path for path in paths if path.exists()]
+
+
+def written_at(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def student_path(checkpoint: str | Path) -> Path:
     """Return where the student of a training checkpoint lies."""
     path = Path(checkpoint)
     return path.with_name(f'{path.stem}_student{path.suffix}')
-
-
-def training_path(student: Path) -> Path:
-    """Return the training checkpoint of a student's file."""
-    return student.with_name(student.stem.removesuffix('_student') + student.suffix)
 
 
 def save_atomically(content: dict, path: Path) -> None:

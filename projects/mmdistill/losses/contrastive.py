@@ -27,7 +27,7 @@ class CRDLoss(BaseModule):
 
     Config lines::
 
-        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.8,
+        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
                   memory=dict(num_negatives=4096))
 
     Args:
@@ -59,10 +59,6 @@ class CRDLoss(BaseModule):
         )
         self.loss_weight = loss_weight
 
-    def set_num_samples(self, num_samples: int) -> None:
-        """Size the banks by the length of the data set."""
-        self.memory.set_num_samples(num_samples)
-
     def forward(self, student: Any, teacher: Any, *, sample_idx: Tensor | None) -> Tensor:
         """Return the loss of a batch and update the banks.
 
@@ -75,7 +71,7 @@ class CRDLoss(BaseModule):
             ValueError: A feature has other channels, or the batch has no ``sample_idx``.
         """
         for feature in (student, teacher):
-            if isinstance(feature, (list, tuple)):
+            if not (isinstance(feature, Tensor) or hasattr(feature, 'replace_feature')):
                 raise ValueError(
                     f'expected one tensor, got {describe(feature)}: add a selector to the layer '
                     'address, e.g. [0]'

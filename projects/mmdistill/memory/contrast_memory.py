@@ -162,6 +162,10 @@ class ContrastMemory(nn.Module):
 
     @torch.no_grad()
     def _update(self, student: Tensor, teacher: Tensor, index: Tensor, finite: Tensor) -> None:
+        with torch.autocast(student.device.type, enabled=False):
+            self._move_rows(student, teacher, index, finite)
+
+    def _move_rows(self, student: Tensor, teacher: Tensor, index: Tensor, finite: Tensor) -> None:
         student, teacher, index, finite = (
             torch.cat(dist.all_gather(part)) for part in (student, teacher, index, finite)
         )

@@ -63,7 +63,12 @@ def load_weights(path: str) -> dict[str, Any]:
         raise FileNotFoundError(f'no checkpoint at {path}')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+    except UnpicklingError as error:
+        raise ValueError(
+            f'{path} holds more than weights, which the safe loader refuses ({error}); save its '
+            "state_dict alone: torch.save(dict(state_dict=content['state_dict']), 'weights.pth')"
+        ) from error
+    except (RuntimeError, EOFError) as error:
         raise ValueError(
             f'{path} cannot be read as a checkpoint ({error}); it may be cut short: '
             'copy or train it again'

@@ -1,0 +1,89 @@
+"""The configs run under the train.py and test.py that MMDetection3D installs, untouched."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mmdet3d
+import pytest
+from mmengine.config import Config
+
+from tools.demo import DISTILL, STUDENT, TEACHER, as_arguments, demo_options
+
+STOCK = Path(mmdet3d.__file__).parent / '.mim' / 'tools'
+
+
+def test_the_stock_tool_resumes_when_the_config_imports_mmdistill(toy_project, repository):
+    config = toy_project.config
+    imports = "['toy_package', 'mmdistill']"
+    config.write_text(config.read_text().replace("['toy_package']", imports))
+    train = [sys.executable, STOCK / 'train.py', 'toy.py', '--work-dir', 'run']
+    path = f'{toy_project.folder}:{repository / "projects"}'
+    first = toy_project.run(*train, '--cfg-options', 'train_cfg.max_epochs=1', PYTHONPATH=path)
+    assert first.returncode == 0, first.stdout
+    second = toy_project.run(*train, '--resume', PYTHONPATH=path)
+    assert second.returncode == 0, second.stdout
+    assert 'resumed epoch: 1' in second.stdout
+
+
+@pytest.fixture(scope='module')
+def tiny_lidarsim(tmp_path_factory, repository):
+    """A generated data set of a handful of frames."""
+    if not all((repository / config).exists() for config in (TEACHER, STUDENT, DISTILL)):
+        pytest.skip('the mini configs are not there yet')
+    root = tmp_path_factory.mktemp('data') / 'lidarsim'
+    result = subprocess.run(
+        [sys.executable, str(repository / 'tools' / 'create_lidarsim.py'), '--out', str(root)]
+        + ['--scenes', '2', '--val-scenes', '1', '--frames', '2', '--workers', '1'],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return root
+
+
+def stock(repository, tool, *arguments):
+    """Run an installed tool of MMDetection3D from the repository root."""
+    result = subprocess.run(
+        [sys.executable, str(STOCK / tool), *map(str, arguments)],
+        cwd=repository,
+        env={**os.environ, 'PYTHONPATH': str(repository / 'projects')},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stdout[-6000:]
+    return result.stdout
+
+
+def test_a_teacher_then_its_student_train_and_evaluate_by_the_stock_tools(
+    repository, tmp_path, tiny_lidarsim
+):
+    def options(config, **more):
+        cfg = Config.fromfile(str(repository / config), import_custom_modules=False)
+        short = demo_options(cfg, str(tiny_lidarsim), seed=0, quick=True)
+        short |= {
+            f'train_cfg.{key}': 2
+            for key in ('max_iters', 'val_interval')
+            if 'max_iters' in cfg.train_cfg
+        }
+        return as_arguments({**short, **more})
+
+    stock(repository, 'train.py', TEACHER, '--work-dir', tmp_path / 'teacher', *options(TEACHER))
+    teacher = (tmp_path / 'teacher' / 'last_checkpoint').read_text()
+    more = {'model.teacher.checkpoint': teacher}
+    log = stock(
+        repository,
+        'train.py',
+        *(DISTILL, '--work-dir', tmp_path / 'distilled', *options(DISTILL, **more)),
+    )
+    assert 'distill/' in log
+    student = (tmp_path / 'distilled' / 'last_checkpoint').read_text()
+    log = stock(
+        repository,
+        'test.py',
+        *(DISTILL, student, '--work-dir', tmp_path / 'test', *options(DISTILL, **more)),
+    )
+    assert 'mAP' in log

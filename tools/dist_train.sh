@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Train on several GPUs or, without any, in several CPU processes (gloo).
+#   tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
+# On several machines set NNODES, NODE_RANK and MASTER_ADDR (and PORT) on each.
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '2,4s/^# //p' "$0" >&2
+    exit 2
+fi
+config=$1 processes=$2
+shift 2
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    meet=(--standalone) # on a free port
+else
+    meet=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+fi
+exec "${PYTHON:-python}" -m torch.distributed.run "${meet[@]}" --nproc_per_node="$processes" \
+    "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"
