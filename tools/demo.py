@@ -118,7 +118,7 @@ def plan_runs(folder: Path, data_root: str, seed: int, quick: bool) -> list[Run]
         Run('student', 'Student, alone', STUDENT, options[STUDENT], STUDENT),
         Run(
             'distilled',
-            'Student, distilled (CRD)',
+            'Student, distilled',
             DISTILL,
             {**options[DISTILL], 'model.teacher.checkpoint': str(checkpoint)},
             STUDENT,

@@ -17,6 +17,7 @@ for name, student_channels, teacher_channels in (
         memory=dict(num_negatives=512),
     )
 del name, student_channels, teacher_channels
+links['neck_feature']['student_connector'].update(in_channels=64, out_channels=128)
 
 model = dict(
     _delete_=True,
