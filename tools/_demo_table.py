@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BEGIN = '<!-- demo-table -->'
-END = '<!-- /demo-table -->'
 _HEADER = (
     '| | Params | GMACs (dense + sparse) | ms / frame | mAP | NDS | Training |\n'
     '|---|---:|---:|---:|---:|---:|---:|\n'
@@ -138,22 +136,24 @@ def describe_run() -> dict[str, str]:
     }
 
 
-def update_readme(readme: Path, table: str) -> None:
-    """Replace what stands between the table's markers in a Markdown file.
+def update_readme(readme: Path, table: str, marker: str = 'demo-table') -> None:
+    """Replace what stands between a table's markers in a Markdown file.
 
     Args:
         readme (Path): the file.
         table (str): the new content.
+        marker (str): the table stands between ``<!-- marker -->`` and ``<!-- /marker -->``.
 
     Raises:
         ValueError: the markers are not there, once each and in order.
     """
     text = readme.read_text(encoding='utf-8')
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f'{readme} must have {BEGIN} and then {END}, once each.')
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    readme.write_text(f'{before}{BEGIN}\n{table.rstrip()}\n{END}{after}', encoding='utf-8')
+    begin, end = f'<!-- {marker} -->', f'<!-- /{marker} -->'
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f'{readme} must have {begin} and then {end}, once each.')
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    readme.write_text(f'{before}{begin}\n{table.rstrip()}\n{end}{after}', encoding='utf-8')
 
 
 def _commit() -> str:

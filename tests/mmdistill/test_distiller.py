@@ -1,9 +1,12 @@
 """The distiller's contracts, on two small classifiers."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 
@@ -184,6 +187,44 @@ def test_the_teachers_predictions_do_not_land_in_the_students_batch(distiller_co
     distiller = build(distiller_config())
     distiller(**batch, mode='loss')  # the counting pass runs the teacher to its end
     assert not any('scores' in sample for sample in batch['data_samples'])
+
+
+def test_teacher_only_ever_predicts(distiller_config, batch):
+    distiller = build(distiller_config())
+    modes = []
+    distiller.teachers['teacher'].model.register_forward_pre_hook(
+        lambda _model, _args, kwargs: modes.append(kwargs['mode']), with_kwargs=True
+    )
+    for _ in range(3):
+        distiller.train()(**batch, mode='loss')
+    assert modes == ['predict'] * 3
+
+
+def test_nothing_is_held_when_a_loss_raises(distiller_config, crd_link, batch):
+    distiller = build(distiller_config(links=dict(crd=crd_link)))
+    held = []
+    distiller.student.backbone.register_forward_hook(
+        lambda _model, _args, output: held.append(weakref.ref(output[1]))
+    )
+    for sample in batch['data_samples']:
+        sample.set_metainfo(dict(sample_idx=99))  # outside the data set
+    with pytest.raises(ValueError, match=r"link 'crd'.*outside the data set of 12"):
+        distiller(**batch, mode='loss')
+    gc.collect()
+    assert len(held) == 1 and held[0]() is None
+    modules = [*distiller.modules(), *distiller.teachers['teacher'].model.modules()]
+    assert sum(len(module._forward_hooks) for module in modules) == 1  # the one above
+
+
+def test_each_link_logs_once_which_shapes_it_joins(distiller_config, batch, tmp_path):
+    log = tmp_path / 'run.log'
+    MMLogger.get_instance(f'shapes_{tmp_path.name}', log_file=str(log))
+    distiller = build(distiller_config())
+    for _ in range(2):
+        distiller(**batch, mode='loss')
+    lines = [line for line in log.read_text().splitlines() if 'link attention' in line]
+    assert len(lines) == 1
+    assert '(6, 8, 10, 12)' in lines[0] and '(6, 16, 10, 12)' in lines[0]
 
 
 def test_a_name_that_torch_cannot_take_is_refused(distiller_config, crd_link):

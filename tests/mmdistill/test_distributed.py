@@ -42,6 +42,9 @@ config = runner_config(
 runner = Runner.from_cfg(config)
 runner.train()
 assert runner.iter == 20, runner.iter
+teacher = runner.model.module.teachers['teacher'].model
+assert not any(module.training for module in teacher.modules())
+assert not {id(p) for p in teacher.parameters()} & {id(p) for p in runner.model.parameters()}
 torch.save(runner.model.module.state_dict(), f'{work_dir}/rank{get_rank()}.pt')
 # A gloo thread that outlives Python's shutdown can abort the process: leave in order.
 del runner

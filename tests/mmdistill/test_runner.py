@@ -192,3 +192,16 @@ def test_schedules_follow_epochs_and_iterations_of_the_runner(model, tmp_path):
 def test_hooks_refuse_a_plain_model(model, tmp_path):
     with pytest.raises(TypeError, match='DistillHook belongs to a Distiller.*TinyClassifier'):
         train(tmp_path, model['student'])
+
+
+def test_gradient_accumulation_updates_the_bank_and_the_schedule_each_iteration(model, tmp_path):
+    model['links']['crd']['schedule'] = dict(kind='linear', begin=0, end=3, by_epoch=False)
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=3)
+    runner = train(tmp_path, model, epochs=1, optim_wrapper=wrapper)
+    weights = [runner.model.links['crd'].weight_at(0, iteration) for iteration in range(3)]
+    assert weights == pytest.approx([0, 1 / 3, 2 / 3])
+    memory = runner.model.links['crd'].loss.memory
+    fresh = type(memory)(embed_dims=6, num_samples=12)
+    moved = (memory.student_bank != fresh.student_bank).any(1)
+    # Twelve samples in three iterations; the first iteration's link rests at weight 0.
+    assert moved.sum() == 8

@@ -31,7 +31,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from mmdistill.hooks.distill_hook import original_length
-from tools._demo_table import describe_run
+from tools._demo_table import describe_run, update_readme
 
 
 def main() -> None:
@@ -51,10 +51,10 @@ def main() -> None:
     result['ratio'] = result['distillation_ms'] / (result['student_ms'] + result['teacher_ms'])
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + '\n')
-    for name, values in times.items():
-        low, _, high = statistics.quantiles(values, n=4)
-        print(f'{name:16s} {statistics.median(values):8.1f}   (quartiles {low:.1f} .. {high:.1f})')
-    print(f'{"ratio":16s} {result["ratio"]:8.3f}   distillation / (student + teacher)')
+    table = as_markdown(result, times)
+    print(table)
+    if args.update_readme:
+        update_readme(args.update_readme, table, marker='bench-step')
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,6 +62,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='a distillation config with one teacher')
     parser.add_argument('--steps', type=int, default=12, help='how often each part is run')
     parser.add_argument('--out', type=Path, help='JSON file to write')
+    parser.add_argument(
+        '--update-readme', type=Path, help='Markdown file with <!-- bench-step --> markers'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     return parser.parse_args()
 
@@ -80,7 +83,15 @@ def steps(distiller: Any, cfg: Config) -> dict[str, Callable[[dict], None]]:
         with teacher.run(**own.get(teacher.name, data)):
             pass
 
+    parts: dict[str, Callable[[dict], None]] = {}
+    if hasattr(distiller.student, 'voxelize'):
+
+        def voxelize(batch: dict) -> None:
+            distiller.student.voxelize(distiller.data_preprocessor(batch, True)['inputs']['points'])
+
+        parts['voxels_ms'] = voxelize
     return {
+        **parts,
         'student_ms': lambda batch: distiller.student.train_step(
             batch, optimizers[distiller.student]
         ),
@@ -105,6 +116,30 @@ def measure(
             if number >= 2:
                 times[name].append(1000 * (time.perf_counter() - start))
     return times
+
+
+def as_markdown(result: dict[str, Any], times: dict[str, list[float]]) -> str:
+    """Format medians and quartiles, and what they were measured on."""
+    labels = {
+        'voxels_ms': 'voxelisation, done once where teacher and student share it',
+        'student_ms': "the student's step alone",
+        'teacher_ms': "the teacher's forward pass to its last linked layer",
+        'distillation_ms': 'the distillation step',
+    }
+    lines = ['| part | ms, median (quartiles) |', '|---|---:|']
+    for name, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        lines.append(f'| {labels[name]} | {middle:.0f} ({low:.0f} .. {high:.0f}) |')
+    lines += [
+        f'| **ratio**: distillation / (student + teacher) | {result["ratio"]:.3f} |',
+        '',
+        f'`tools/benchmarks/bench_step.py {result["config"]}` at commit {result["commit"]}, '
+        'batch of '
+        f'{result["batch_size"]}, on {result["date"]}: {result["machine"]}, {result["device"]}, '
+        f'torch {result["torch"]}.',
+        '',
+    ]
+    return '\n'.join(lines)
 
 
 def synchronize() -> None:

@@ -3,5 +3,6 @@
 from mmdistill.connectors.checks import check_channels
 from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.projector import MLPProjector
+from mmdistill.connectors.transpose import TransposeConnector
 
-__all__ = ['ConvConnector', 'MLPProjector', 'check_channels']
+__all__ = ['ConvConnector', 'MLPProjector', 'TransposeConnector', 'check_channels']

@@ -1,0 +1,32 @@
+"""Connector between maps whose spatial axes are in the other order."""
+
+from __future__ import annotations
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmdistill.address import describe
+
+
+@MODELS.register_module()
+class TransposeConnector(nn.Module):
+    """Swaps the two spatial axes of a map.
+
+    BEVFusion's maps are ``(B, C, X, Y)``, those of pillar and voxel detectors such as CenterPoint
+    ``(B, C, Y, X)``: a link between the two needs this on one side, also on square maps, where
+    nothing else would tell.
+
+    Config lines::
+
+        teacher_connector=dict(type='TransposeConnector')      # BEVFusion teaches CenterPoint
+    """
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, C, W, H)``.
+
+        Raises:
+            ValueError: The feature is no map.
+        """
+        if not isinstance(feature, Tensor) or feature.dim() != 4:
+            raise ValueError(f'expected a map (B, C, H, W), got {describe(feature)}')
+        return feature.transpose(2, 3).contiguous()
