@@ -1,6 +1,7 @@
 """Losses and connectors against formulas written out in loops."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -71,8 +72,36 @@ def test_fitnet_is_the_mean_square_and_leaves_the_teacher_alone(maps):
     torch.testing.assert_close(result, 0.5 * ((student - teacher) ** 2).sum() / student.numel())
     result.backward()
     assert teacher.grad is None
-    with pytest.raises(ValueError, match=r'\(2, 3, 4, 5\).*\(2, 6, 4, 5\).*ConvConnector'):
-        MODELS.build(dict(type='FitNetLoss'))(*maps)
+
+
+def test_a_mismatch_names_the_connectors_that_mend_it(maps):
+    loss = MODELS.build(dict(type='FitNetLoss'))
+    with pytest.raises(ValueError) as error:
+        loss(maps[0][..., :4], maps[1])
+    for part in ('(2, 3, 4, 4)', '(2, 6, 4, 5)'):
+        assert part in str(error.value)
+    connectors = re.findall(r'_connector=(dict\(.*?\)\)?)(?: and|$)', str(error.value))
+    student, teacher = (MODELS.build(eval(config)) for config in connectors)
+    assert loss(student.double()(maps[0][..., :4]), teacher(maps[1])).isfinite()
+
+
+@pytest.mark.parametrize('mode', ['bilinear', 'nearest', 'adaptive'])
+def test_resizing_keeps_what_is_constant_and_where_it_lies(mode):
+    resize = MODELS.build(dict(type='ResizeConnector', size=(4, 10), mode=mode))
+    feature = torch.zeros(1, 1, 8, 20)
+    feature[..., 10:] = 3
+    expected = torch.zeros(1, 1, 4, 10)
+    expected[..., 5:] = 3
+    torch.testing.assert_close(resize(feature), expected)
+    with pytest.raises(ValueError, match='expected a map'):
+        resize(torch.ones(2, 3))
+
+
+def test_transposing_swaps_the_axes_of_a_map():
+    feature = torch.randn(2, 3, 4, 5)
+    transposed = MODELS.build(dict(type='TransposeConnector'))(feature)
+    assert torch.equal(transposed[1, 2, 4, 3], feature[1, 2, 3, 4])
+    assert transposed.shape == (2, 3, 5, 4)
 
 
 def contrastive(**settings):

@@ -1,8 +1,14 @@
 """Connectors: what a feature passes on its way to a loss."""
 
-from mmdistill.connectors.checks import check_channels
 from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.projector import MLPProjector
+from mmdistill.connectors.resize import ResizeConnector
 from mmdistill.connectors.transpose import TransposeConnector
 
-__all__ = ['ConvConnector', 'MLPProjector', 'TransposeConnector', 'check_channels']
+__all__ = [
+    'ConvConnector',
+    'MLPProjector',
+    'ResizeConnector',
+    'TransposeConnector',
+    'check_channels',
+]

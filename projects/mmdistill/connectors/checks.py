@@ -32,9 +32,20 @@ def check_channels(feature: Any, channels: int, argument: str) -> None:
         )
 
 
-def check_same_shape(student: Tensor, teacher: Tensor, cure: str) -> None:
-    """Demand equal shapes; the ``ValueError`` names both and the cure."""
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f'the student is {describe(student)}, the teacher {describe(teacher)}; {cure}'
+def check_same_shape(student: Tensor, teacher: Tensor) -> None:
+    """Demand equal shapes; the ``ValueError`` names both and the connectors that make them so."""
+    if student.shape == teacher.shape:
+        return
+    cures = []
+    if student.shape[1] != teacher.shape[1]:
+        cures.append(
+            "student_connector=dict(type='ConvConnector', "
+            f'in_channels={student.shape[1]}, out_channels={teacher.shape[1]})'
         )
+    if student.shape[2:] != teacher.shape[2:]:
+        size = tuple(student.shape[2:])
+        cures.append(f"teacher_connector=dict(type='ResizeConnector', size={size})")
+    raise ValueError(
+        f'the student is {describe(student)}, the teacher {describe(teacher)}; join them with '
+        + ' and '.join(cures)
+    )

@@ -52,7 +52,8 @@ class AttentionTransferLoss(nn.Module):
             raise ValueError(
                 f'attention maps need the same batch, height and width: the student is '
                 f'{tuple(student.shape)}, the teacher {tuple(teacher.shape)}; link layers of the '
-                'same stride'
+                'same stride, or bring the teacher to the student with '
+                f"teacher_connector=dict(type='ResizeConnector', size={tuple(student.shape[2:])})"
             )
         difference = self._attention(student) - self._attention(teacher.detach())
         if self.mode == 'norm':

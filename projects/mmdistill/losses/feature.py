@@ -34,9 +34,5 @@ class FitNetLoss(nn.Module):
         Raises:
             ValueError: The shapes differ.
         """
-        check_same_shape(
-            student,
-            teacher,
-            'map the channels with student_connector=dict(type=ConvConnector, ...)',
-        )
+        check_same_shape(student, teacher)
         return self.loss_weight * F.mse_loss(student, teacher.detach())
