@@ -74,6 +74,11 @@ def test_fitnet_is_the_mean_square_and_leaves_the_teacher_alone(maps):
     assert teacher.grad is None
 
 
+def test_a_tuple_needs_a_selector(maps):
+    with pytest.raises(ValueError, match=r'a tuple of 2: add a selector'):
+        MODELS.build(dict(type='FitNetLoss'))(maps, maps[1])
+
+
 def test_a_mismatch_names_the_connectors_that_mend_it(maps):
     loss = MODELS.build(dict(type='FitNetLoss'))
     with pytest.raises(ValueError) as error:

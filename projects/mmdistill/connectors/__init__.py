@@ -5,10 +5,4 @@ from mmdistill.connectors.projector import MLPProjector
 from mmdistill.connectors.resize import ResizeConnector
 from mmdistill.connectors.transpose import TransposeConnector
 
-__all__ = [
-    'ConvConnector',
-    'MLPProjector',
-    'ResizeConnector',
-    'TransposeConnector',
-    'check_channels',
-]
+__all__ = ['ConvConnector', 'MLPProjector', 'ResizeConnector', 'TransposeConnector']

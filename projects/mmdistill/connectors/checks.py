@@ -34,6 +34,12 @@ def check_channels(feature: Any, channels: int, argument: str) -> None:
 
 def check_same_shape(student: Tensor, teacher: Tensor) -> None:
     """Demand equal shapes; the ``ValueError`` names both and the connectors that make them so."""
+    for feature in (student, teacher):
+        if not isinstance(feature, Tensor):
+            raise ValueError(
+                f'expected one tensor, got {describe(feature)}: add a selector to the layer '
+                'address, e.g. [0]'
+            )
     if student.shape == teacher.shape:
         return
     cures = []
