@@ -7,7 +7,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -21,11 +20,10 @@ from tools._common import (
 
 prepare_process()
 
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.config import Config, ConfigDict
 
 from mmdistill.utils.checkpoint import allow_mmengine_checkpoints
+from tools._run import add_run_arguments, build_runner, read_config
 
 TASKS = ['mono_det', 'multi-view_det', 'lidar_det', 'lidar_seg', 'multi-modality_det']
 
@@ -43,34 +41,18 @@ def main() -> None:
         build_runner(cfg).test()
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the config's own type of runner, or MMEngine's."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
-    parser.add_argument('--work-dir', help='folder for logs and metrics')
     parser.add_argument('--show', action='store_true', help='show detections in a window')
     parser.add_argument('--show-dir', help='folder (under the work dir) for painted images')
     parser.add_argument('--score-thr', type=float, default=0.1, help='lowest score that is drawn')
     parser.add_argument('--task', choices=TASKS, help='what --show and --show-dir draw')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown frames')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='config entries to override, e.g. test_dataloader.batch_size=4',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    add_run_arguments(parser, example='test_dataloader.batch_size=4')
+    return parser.parse_args()
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -80,14 +62,7 @@ def load_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: the config file does not exist.
         ValueError: the config does not allow what an option asks for.
     """
-    cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
+    cfg = read_config(args)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         draw_detections(cfg, args)

@@ -7,7 +7,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -22,13 +21,12 @@ from tools._common import (
 
 prepare_process()
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from mmdistill.utils.checkpoint import allow_mmengine_checkpoints
+from tools._run import add_run_arguments, build_runner, read_config
 
 
 def main() -> None:
@@ -46,15 +44,9 @@ def main() -> None:
         build_runner(cfg).train()
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the config's own type of runner, or MMEngine's."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
         '--sync_bn',
@@ -75,18 +67,8 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='resume from CHECKPOINT, or without a value from the latest one in the work dir',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='config entries to override, e.g. model.student.bbox_head.num_proposals=100',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    add_run_arguments(parser, example='model.student.bbox_head.num_proposals=100')
+    return parser.parse_args()
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -96,14 +78,7 @@ def load_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: the config file does not exist.
         ValueError: the config does not allow what an option asks for.
     """
-    cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
+    cfg = read_config(args)
     if args.amp:
         enable_amp(cfg)
     if args.sync_bn != 'none':
