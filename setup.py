@@ -26,6 +26,8 @@ setup(
         'numpy>=1.23,<2',
         'tqdm',
         'matplotlib',
+        'pillow',
+        'scipy',
     ],
     extras_require={'dev': ['pytest', 'pytest-xdist', 'ruff']},
     classifiers=[

@@ -170,7 +170,8 @@ def _info_files(dataset: Mapping[str, Any]) -> list[Path]:
 
 
 def _is_lidarsim(dataset: Mapping[str, Any]) -> bool:
-    return 'lidarsim' in str(dataset.get('data_root')).lower()
+    root = Path(str(dataset.get('data_root')))
+    return root.name.startswith('lidarsim') or (root / 'lidarsim.json').exists()
 
 
 def _check_lidarsim(root: str) -> None:

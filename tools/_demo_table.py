@@ -6,12 +6,14 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 _HEADER = (
     '| | Params | GMACs (dense + sparse) | ms / frame | mAP | NDS | Training |\n'
     '|---|---:|---:|---:|---:|---:|---:|\n'
@@ -158,8 +160,10 @@ def update_readme(readme: Path, table: str, marker: str = 'demo-table') -> None:
 
 def _commit() -> str:
     """Short hash of HEAD, with ``-dirty`` where tracked files differ from it."""
+    if shutil.which('git') is None:
+        return 'unknown'
     command = ['git', 'describe', '--always', '--dirty', '--abbrev=10', '--exclude=*']
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return result.stdout.strip() or 'unknown'
 
 

@@ -289,7 +289,9 @@ def _stop_signals_as_interrupt() -> Iterator[None]:
         yield
         return
     before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup sets it
     }
     try:
         yield

@@ -88,6 +88,13 @@ def draw_detections(cfg: Config, args: argparse.Namespace) -> None:
         )
     if args.task is None:
         raise ValueError(f'--show and --show-dir need --task, one of {", ".join(TASKS)}.')
+    try:
+        import open3d  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f'--show and --show-dir draw by open3d, which does not load here ({error}); '
+            'tools/visualize.py draws frames from above without it.'
+        ) from error
     hook.update(draw=True, vis_task=args.task, score_thr=args.score_thr)
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)

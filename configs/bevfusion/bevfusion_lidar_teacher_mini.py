@@ -42,3 +42,4 @@ default_hooks = dict(
     logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=2, save_last=True)
 )
 log_processor = dict(window_size=25)
+custom_hooks = [dict(type='RandomStateHook')]  # a resumed run goes on as it was

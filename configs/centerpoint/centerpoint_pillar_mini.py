@@ -4,6 +4,7 @@ _base_ = [
     '../_base_/schedules/mini.py',
     '../_base_/default_runtime.py',
 ]
+custom_imports = dict(imports=['mmdistill'], allow_failed_imports=False)
 
 point_cloud_range = _base_.point_cloud_range
 voxel_size = [0.4, 0.4, 8]
@@ -113,3 +114,4 @@ model = dict(
 
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=1, max_keep_ckpts=2))
 log_processor = dict(window_size=25)
+custom_hooks = [dict(type='RandomStateHook')]  # a resumed run goes on as it was

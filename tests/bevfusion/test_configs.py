@@ -72,3 +72,11 @@ def test_student_differs_from_the_teacher_in_widths_only():
     for key in teacher:
         if key != 'model':
             assert student[key] == teacher[key], key
+
+
+def test_the_mini_student_has_at_most_half_of_the_teachers_parameters():
+    sizes = []
+    for name in ('teacher', 'student'):
+        cfg = Config.fromfile(CONFIGS / f'bevfusion_lidar_{name}_mini.py')
+        sizes.append(sum(p.numel() for p in MODELS.build(cfg.model).parameters()))
+    assert sizes[1] <= sizes[0] / 2

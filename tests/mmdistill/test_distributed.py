@@ -1,7 +1,6 @@
 """Two processes on the CPU: equal parameters, equal banks, no unused parameters."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,11 +57,8 @@ torch.distributed.destroy_process_group()
 def test_two_ranks_end_with_equal_parameters_and_banks(tmp_path, broadcast_buffers):
     script = tmp_path / 'train.py'
     script.write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    command += [f'--master_port={port}', str(script), str(tmp_path), str(broadcast_buffers)]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command += ['--nproc_per_node=2', str(script), str(tmp_path), str(broadcast_buffers)]
     path = os.pathsep.join([str(ROOT), str(ROOT / 'projects')])
     env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 
 def run(repository, tmp_path, **env):
@@ -15,7 +16,7 @@ def run(repository, tmp_path, **env):
 
 
 def test_a_missing_compiler_is_named_with_the_line_that_installs_it(repository, tmp_path):
-    result = run(repository, tmp_path, CXX='no-such-compiler')
+    result = run(repository, tmp_path, CXX='no-such-compiler', PYTHON=sys.executable)
     assert result.returncode == 1
     assert 'apt-get install -y g++' in result.stderr
     assert not (tmp_path / 'venv').exists()

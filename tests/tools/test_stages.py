@@ -158,7 +158,12 @@ def test_a_stop_ends_every_child_and_the_next_call_goes_on(tmp_path, repository,
         'stage = Stage("sleep", [sys.executable, "-c", code, str(here)])\n'
         'Pipeline([stage], here / "state").run()\n'
     )
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stderr=subprocess.DEVNULL,
+        # Under a background job SIGINT is ignored by inheritance, and Python would leave it so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     pids = tmp_path / 'pids'
     while not pids.exists():
         assert process.poll() is None

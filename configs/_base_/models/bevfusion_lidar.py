@@ -1,6 +1,7 @@
 # BEVFusion's LiDAR branch at the published size: voxels of 0.075 m, 8.31 M parameters.
 # The range and the voxel size stand in voxelize_cfg alone; every other size follows from them.
-custom_imports = dict(imports=['bevfusion'], allow_failed_imports=False)
+# mmdistill also lets torch's safe loader read MMEngine's checkpoints, for any train.py or test.py.
+custom_imports = dict(imports=['bevfusion', 'mmdistill'], allow_failed_imports=False)
 
 model = dict(
     type='BEVFusion',
