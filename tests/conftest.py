@@ -1,4 +1,4 @@
-"""Settings for every test: one quiet thread a process, and no GPU tests without a GPU."""
+"""Settings for every test: one quiet thread, no leftovers, and no GPU tests without a GPU."""
 
 import os
 
@@ -8,6 +8,14 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
+
+
+@pytest.fixture(autouse=True)
+def no_scope_is_left():
+    """A runner leaves its default scope behind, in which the next test would look up its models."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 def pytest_collection_modifyitems(items):
