@@ -14,8 +14,10 @@ from mmengine.registry import DefaultScope
 @pytest.fixture(autouse=True)
 def no_scope_is_left():
     """A runner leaves its default scope behind, in which the next test would look up its models."""
+    before = dict(DefaultScope._instance_dict)
     yield
     DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
 
 
 def pytest_collection_modifyitems(items):
