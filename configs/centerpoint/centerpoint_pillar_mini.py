@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/schedules/mini.py',
     '../_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['mmdistill'], allow_failed_imports=False)
+custom_imports = dict(imports=['bevfusion', 'mmdistill'], allow_failed_imports=False)
 
 point_cloud_range = _base_.point_cloud_range
 voxel_size = [0.4, 0.4, 8]
