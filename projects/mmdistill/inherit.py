@@ -1,0 +1,341 @@
+"""Inheritance: a narrow model starts from the weights of a wide one, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+# What an axis of a weight counts; only channels may be fewer in the student.
+_OUT, _IN, _FIXED = 'out', 'in', 'fixed'
+
+
+def inherit(
+    student: nn.Module,
+    teacher: nn.Module,
+    grouped_inputs: Mapping[str, Mapping[str, Any]] | None = None,
+    names: Mapping[str, str] | None = None,
+    exclude: Sequence[str] = (),
+) -> InheritanceReport:
+    """Overwrite a student's weights by those of the teacher's layers of the same names.
+
+    Where the student is narrower it gets the first channels, both of a layer's outputs and of its
+    inputs, so that the channels of consecutive layers still belong together: convolutions (dense,
+    transposed, and sparse ones of spconv or MMCV), linear layers, embeddings, norms with their
+    statistics, biases. Of ``nn.MultiheadAttention`` it gets the first heads, and the first
+    channels of each; queries are scaled so that the products with the keys keep the teacher's
+    scale, which depends on the width of a head.
+
+    Args:
+        student: Model that is changed in place. Shapes stay as they are.
+        teacher: Model that is read.
+        grouped_inputs: By the name of a student's layer, the :class:`ChannelLayout` of its input
+            channels where these are no plain list: ``dict(blocks=2)`` or ``dict(depth=2)``.
+        names: Teacher's name of a student's layer, or of a whole branch, where they differ.
+        exclude: Names of layers or branches that keep their own initialisation.
+
+    Returns:
+        What was inherited, and why the rest was left.
+
+    Raises:
+        ValueError: Nothing could be inherited, or a name or layout does not fit the models.
+    """
+    student, teacher = _unwrapped(student), _unwrapped(teacher)
+    names = dict(names or {})
+    layouts: dict[str, Any] = {
+        name: ChannelLayout(**layout) for name, layout in (grouped_inputs or {}).items()
+    }
+    layers = dict(student.named_modules())
+    sources = dict(teacher.named_modules(remove_duplicate=False))
+    _check_names(layers, sources, layouts, names, exclude)
+    report = InheritanceReport()
+    with torch.no_grad():
+        for name, layer in layers.items():
+            source_name = _translate(name, names)
+            source = sources.get(source_name)
+            if isinstance(layer, nn.MultiheadAttention) and isinstance(source, type(layer)):
+                layouts[f'{name}.out_proj'] = _HeadLayout.of(layer, source)
+            for key, tensor in _learned(layer).items():
+                if _is_below(name, exclude):
+                    how, why = 'left', 'excluded by the config'
+                elif source is None:
+                    how, why = 'left', f'the teacher has no layer {source_name!r}'
+                else:
+                    how, why = _inherit_tensor(name, key, layer, source, layouts.get(name))
+                report.add(f'{name}.{key}', tensor, how, why)
+    if not report.count('whole') + report.count('sliced'):
+        raise ValueError(
+            f'the student {type(student).__name__} inherits nothing of the teacher '
+            f'{type(teacher).__name__}: no layer agrees in name and kernel. Give the names of '
+            f"corresponding layers (names={{'backbone': 'pts_backbone'}}), or remove the hook.\n"
+            f'{report}'
+        )
+    return report
+
+
+@dataclass(frozen=True)
+class ChannelLayout:
+    """How the input channels of a layer are put together, to tell which a narrower one has.
+
+    Without an argument they are a plain list, of which the first are taken.
+
+    Args:
+        blocks: So many maps of equal width, concatenated: the first channels of each.
+        student: Instead of ``blocks``, the widths of the student's maps where they are unequal.
+        teacher: The same for the teacher.
+        depth: ``C`` channels at ``depth`` heights, channel ``c`` at height ``d`` being
+            ``c * depth + d``: the first of the ``C`` at all heights.
+    """
+
+    blocks: int = 1
+    student: Sequence[int] | None = None
+    teacher: Sequence[int] | None = None
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.student is None) != (self.teacher is None):
+            raise ValueError('a layout by widths needs those of `student` and of `teacher`')
+        if self.student is not None and len(self.student) != len(self.teacher):
+            raise ValueError(
+                f'the student concatenates {len(self.student)} maps and the teacher '
+                f'{len(self.teacher)}: {tuple(self.student)} and {tuple(self.teacher)}'
+            )
+
+    def index(self, student_channels: int, teacher_channels: int) -> Tensor | None:
+        """Return the teacher's channel of each of the student's, ``None`` if it has too few.
+
+        Raises:
+            ValueError: The numbers of channels do not fit this layout.
+        """
+        student = self._widths(self.student, student_channels)
+        teacher = self._widths(self.teacher, teacher_channels)
+        if any(mine > theirs for mine, theirs in zip(student, teacher, strict=True)):
+            return None
+        heights = torch.arange(self.depth)
+        begins = [sum(teacher[:number]) for number in range(len(teacher))]
+        blocks = [
+            (torch.arange(begin, begin + width)[:, None] * self.depth + heights).flatten()
+            for begin, width in zip(begins, student, strict=True)
+        ]
+        return torch.cat(blocks)
+
+    def _widths(self, widths: Sequence[int] | None, channels: int) -> tuple[int, ...]:
+        """Widths of the blocks, in channels of all heights."""
+        if widths is None:
+            width, rest = divmod(channels, self.blocks * self.depth)
+            if rest:
+                raise ValueError(
+                    f'{channels} input channels are no {self.blocks} block(s) of channels at '
+                    f'{self.depth} height(s)'
+                )
+            return (width,) * self.blocks
+        if sum(widths) * self.depth != channels:
+            raise ValueError(
+                f'maps of {tuple(widths)} channels at {self.depth} height(s) are no {channels} '
+                'input channels'
+            )
+        return tuple(widths)
+
+
+@dataclass
+class InheritanceReport:
+    """What a student inherited: ``str(report)`` is a table."""
+
+    entries: list[tuple[str, str, int, str]] = field(default_factory=list)
+
+    def add(self, name: str, tensor: Tensor, how: str, why: str) -> None:
+        """Note a tensor: ``how`` is ``'whole'``, ``'sliced'`` or ``'left'``, for that reason."""
+        size = tensor.numel() if isinstance(tensor, nn.Parameter) else 0
+        self.entries.append((name, how, size, why))
+
+    def count(self, how: str) -> int:
+        """Number of tensors that were inherited in that way."""
+        return sum(entry[1] == how for entry in self.entries)
+
+    def parameters(self, how: str) -> int:
+        """Number of parameters in them; statistics of norms do not count."""
+        return sum(entry[2] for entry in self.entries if entry[1] == how)
+
+    def left(self) -> dict[str, str]:
+        """Reason by name of each tensor that kept its own initialisation."""
+        return {name: why for name, how, _, why in self.entries if how == 'left'}
+
+    def __str__(self) -> str:
+        total = max(sum(entry[2] for entry in self.entries), 1)
+        lines = [f'{"inherited":<10} {"tensors":>8} {"parameters":>12} {"share":>7}']
+        for how in ('whole', 'sliced', 'left'):
+            size = self.parameters(how)
+            lines.append(f'{how:<10} {self.count(how):>8} {size:>12,} {size / total:>7.1%}')
+        lines += [f'left {name}: {why}' for name, why in self.left().items()]
+        return '\n'.join(lines)
+
+
+@dataclass(frozen=True)
+class _HeadLayout:
+    """Channels of attention heads: the first heads, and the first channels of each."""
+
+    student_heads: int
+    teacher_heads: int
+    parts: int = 1  # 3 for queries, keys and values in one matrix
+
+    @classmethod
+    def of(cls, student: nn.MultiheadAttention, teacher: nn.MultiheadAttention, parts: int = 1):
+        return cls(student.num_heads, teacher.num_heads, parts)
+
+    def index(self, student_channels: int, teacher_channels: int) -> Tensor | None:
+        mine = student_channels // (self.parts * self.student_heads)
+        theirs = teacher_channels // (self.parts * self.teacher_heads)
+        if mine > theirs or self.student_heads > self.teacher_heads:
+            return None
+        channels = torch.arange(teacher_channels).view(self.parts, self.teacher_heads, theirs)
+        return channels[:, : self.student_heads, :mine].flatten()
+
+
+def _inherit_tensor(
+    name: str, key: str, layer: nn.Module, source: nn.Module, inputs: Any
+) -> tuple[str, str]:
+    """Copy one tensor of a layer; returns how it was inherited, and why not."""
+    if _kind(layer) != _kind(source):
+        return 'left', f'the teacher has a {type(source).__name__} of this name'
+    mine, theirs = _learned(layer)[key], _learned(source).get(key)
+    if theirs is None:
+        return 'left', "the teacher's layer has none"
+    axes = _axes(layer, key, mine)
+    if mine.dim() != theirs.dim() or axes != _axes(source, key, theirs):
+        return 'left', f'it is {tuple(mine.shape)}, the teacher has {tuple(theirs.shape)}'
+    value = theirs.to(mine)
+    layouts = {_OUT: _output_layout(layer, source, key), _IN: inputs or ChannelLayout()}
+    for axis, what in enumerate(axes):
+        sizes = mine.shape[axis], theirs.shape[axis]
+        if what == _FIXED:
+            index = torch.arange(sizes[0]) if sizes[0] == sizes[1] else None
+        else:
+            try:
+                index = layouts[what].index(*sizes)
+            except ValueError as error:
+                raise ValueError(f'layer {name!r}: {error}') from error
+        if index is None:
+            return 'left', f'it is {tuple(mine.shape)}, the teacher has {tuple(theirs.shape)}'
+        value = value.index_select(axis, index.to(value.device))
+    if isinstance(layer, nn.MultiheadAttention):
+        value = _keep_scale_of_queries(value, key, layer, source)
+    mine.copy_(value)
+    return ('whole', '') if mine.shape == theirs.shape else ('sliced', '')
+
+
+def _learned(layer: nn.Module) -> dict[str, Tensor]:
+    """A layer's own parameters and, of a norm, its statistics."""
+    tensors: dict[str, Tensor] = dict(layer.named_parameters(recurse=False))
+    if isinstance(layer, _NormBase):
+        tensors.update(layer.named_buffers(recurse=False))
+    return tensors
+
+
+def _kind(layer: nn.Module) -> Any:
+    """Layers of one kind keep their weights alike."""
+    for base in (nn.MultiheadAttention, nn.Linear, nn.Embedding, _ConvTransposeNd, _ConvNd):
+        if isinstance(layer, base):
+            return base
+    if isinstance(layer, _NormBase):
+        return _NormBase
+    return _is_sparse_conv(layer) or type(layer).__name__
+
+
+def _axes(layer: nn.Module, key: str, tensor: Tensor) -> tuple[str, ...]:
+    """What each axis of a layer's tensor counts."""
+    if tensor.dim() == 1:
+        return (_OUT,)
+    rest = (_FIXED,) * (tensor.dim() - 2)
+    if isinstance(layer, _ConvNd):
+        depthwise = layer.groups == layer.in_channels > 1
+        if layer.groups > 1 and not depthwise:
+            return (_FIXED,) * tensor.dim()
+        if isinstance(layer, _ConvTransposeNd):
+            return (_IN, _FIXED if depthwise else _OUT, *rest)
+        return (_OUT, _FIXED if depthwise else _IN, *rest)
+    if _is_sparse_conv(layer):
+        return _sparse_axes(layer, tensor)
+    if isinstance(layer, nn.MultiheadAttention):
+        return (*rest, _FIXED, _OUT) if key in ('bias_k', 'bias_v') else (_OUT, _IN)
+    if isinstance(layer, nn.Linear):
+        return (_OUT, _IN)
+    if isinstance(layer, nn.Embedding):
+        return (_FIXED, _OUT)
+    return (_FIXED,) * tensor.dim()
+
+
+def _is_sparse_conv(layer: nn.Module) -> bool:
+    """Whether it is a sparse convolution of spconv or MMCV, neither of which is imported here."""
+    return hasattr(layer, 'subm') and hasattr(layer, 'kernel_size')
+
+
+def _sparse_axes(layer: nn.Module, kernel: Tensor) -> tuple[str, ...]:
+    """spconv 2.x keeps (out, kx, ky, kz, in), MMCV and spconv 1.x (kx, ky, kz, in, out)."""
+    size = [_FIXED] * (kernel.dim() - 2)
+    if kernel.shape[0] == layer.out_channels and kernel.shape[-1] == layer.in_channels:
+        return (_OUT, *size, _IN)
+    return (*size, _IN, _OUT)
+
+
+def _output_layout(layer: nn.Module, source: nn.Module, key: str) -> Any:
+    if not isinstance(layer, nn.MultiheadAttention):
+        return ChannelLayout()
+    return _HeadLayout.of(layer, source, parts=3 if key.startswith('in_proj') else 1)
+
+
+def _keep_scale_of_queries(
+    value: Tensor, key: str, layer: nn.MultiheadAttention, source: nn.MultiheadAttention
+) -> Tensor:
+    """Attention divides by sqrt(width of a head); make up for the student's smaller one."""
+    factor = (layer.head_dim / source.head_dim) ** 0.5
+    if key == 'q_proj_weight':
+        return value * factor
+    if key.startswith('in_proj'):
+        query, rest = value.split([len(value) // 3, 2 * len(value) // 3])
+        return torch.cat([query * factor, rest])
+    return value
+
+
+def _translate(name: str, names: Mapping[str, str]) -> str:
+    """Name in the teacher; the longest entry that covers a layer counts."""
+    for own in sorted(names, key=len, reverse=True):
+        if _is_below(name, [own]):
+            return names[own] + name[len(own) :]
+    return name
+
+
+def _is_below(name: str, branches: Sequence[str]) -> bool:
+    return any(name == branch or name.startswith(f'{branch}.') for branch in branches)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _check_names(
+    layers: Mapping[str, nn.Module],
+    sources: Mapping[str, nn.Module],
+    layouts: Mapping[str, Any],
+    names: Mapping[str, str],
+    exclude: Sequence[str],
+) -> None:
+    """A name that exists in neither model is a slip that would go unnoticed."""
+    for argument, given, known in (
+        ('grouped_inputs', layouts, layers),
+        ('names', names, layers),
+        ('exclude', exclude, layers),
+        ('names', names.values(), sources),
+    ):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            side = 'student' if known is layers else 'teacher'
+            raise ValueError(
+                f'{argument} has {unknown}, which the {side} has not; its branches are '
+                f'{sorted({name.split(".")[0] for name in known if name})}'
+            )
