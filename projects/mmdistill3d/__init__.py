@@ -2,5 +2,6 @@
 
 import mmdistill  # noqa: F401  (registers Distiller, links, losses and hooks)
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
+from mmdistill3d.init_hook import Det3DInitHook
 
-__all__ = ['BEVFusionDistiller']
+__all__ = ['BEVFusionDistiller', 'Det3DInitHook']
