@@ -49,6 +49,9 @@ class Distiller(BaseModel):
         teacher: Arguments of :class:`~mmdistill.Teacher`.
         teachers: Instead of ``teacher``, several by name; links choose by ``teacher_name``.
         links: Arguments of :class:`~mmdistill.Link` by the link's name.
+        targets: Config of a module that adds what the teacher predicts to the student's training
+            targets, called as ``targets(data_samples, teacher_predictions)`` and returning new
+            samples; links still see the original ones.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -61,12 +64,14 @@ class Distiller(BaseModel):
         links: dict[str, dict],
         teacher: dict | None = None,
         teachers: dict[str, dict] | None = None,
+        targets: dict | None = None,
     ) -> None:
         super().__init__()
         self.student: BaseModel = MODELS.build(copy.deepcopy(student))
         with _own_random_numbers():
             self.teachers = _build_teachers(teacher, teachers)
             self.links = _build_links(links)
+            self.targets = None if targets is None else MODELS.build(copy.deepcopy(targets))
         self._connect()
         self.data_preprocessor = self._build_data_preprocessor()
         self.progress: tuple[int, int] | None = None
@@ -88,36 +93,82 @@ class Distiller(BaseModel):
     def loss(self, *args: Any, teacher_data: dict, **kwargs: Any) -> dict[str, Tensor]:
         """Return the student's losses and one ``distill/<link>`` for each link."""
         weights = self.link_weights()
-        active = {link.teacher_name for name, link in self.links.items() if weights[name]}
+        given = inspect.signature(self.student.forward).bind_partial(*args, **kwargs)
+        self._check_samples(given)
         with ExitStack() as stack:
-            features = {
-                name: stack.enter_context(
-                    self.run_teacher(teacher, teacher_data.get(name), *args, **kwargs)
+            features = {}
+            for name, to_end in self._teachers_at_work(weights).items():
+                run = self.run_teacher(
+                    self.teachers[name], teacher_data.get(name), *args, to_end=to_end, **kwargs
                 )
-                for name, teacher in self.teachers.items()
-                if name in active
-            }
+                features[name] = stack.enter_context(run)
             recording = stack.enter_context(self._student_recorder.record())
+            context = self._context(given.arguments.get('data_samples'))
+            if self.targets is not None:
+                given.arguments['data_samples'] = self.targets(
+                    context['data_samples'], features[self._target_teacher].predictions
+                )
             with recording.listen():
-                losses = self.student(*args, mode='loss', **kwargs)
-            asked = {key for link in self.links.values() for key in link.asks_for}
-            context = _context(self.student, args, kwargs, asked)
+                losses = self.student(*given.args, **given.kwargs, mode='loss')
             for name, link in self.links.items():
                 if weights[name]:
-                    student_address, teacher_address = self._addresses[name]
-                    value = weights[name] * link(
-                        recording[student_address],
-                        features[link.teacher_name][teacher_address],
-                        context,
-                    )
+                    value = weights[name] * self._join(name, link, recording, features, context)
                 else:
                     value = _zero_with_gradients(link, losses)
                 losses[LOSS_PREFIX + name] = value
         return losses
 
-    def run_teacher(self, teacher: Teacher, data: dict | None, *args: Any, **kwargs: Any) -> Any:
+    def _join(
+        self, name: str, link: Link, recording: Any, features: dict[str, Any], context: dict
+    ) -> Tensor:
+        """Return the loss of one link."""
+        student_address, teacher_address = self._addresses[name]
+        teacher = features[link.teacher_name]
+        context = {
+            **context,
+            'teacher_predictions': teacher.predictions,
+            'teacher_model': self.teachers[link.teacher_name].model,
+        }
+        return link(recording[student_address], teacher[teacher_address], context)
+
+    def _teachers_at_work(self, weights: dict[str, float]) -> dict[str, bool]:
+        """Names of the teachers that this step needs, and whether they must run to their end."""
+        to_end: dict[str, bool] = {}
+        if self.targets is not None:
+            to_end[self._target_teacher] = True
+        for name, link in self.links.items():
+            if weights[name]:
+                asks = 'teacher_predictions' in link.asks_for
+                to_end[link.teacher_name] = to_end.get(link.teacher_name, False) or asks
+        return to_end
+
+    @property
+    def _target_teacher(self) -> str:
+        """The teacher whose predictions become targets: the only one, or the first."""
+        return next(iter(self.teachers))
+
+    def _check_samples(self, given: inspect.BoundArguments) -> None:
+        """Targets are made from samples, which a batch need not have."""
+        if self.targets is not None and not given.arguments.get('data_samples'):
+            raise ValueError(
+                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
+                f"{type(self.student).__name__}'s forward got {sorted(given.arguments)}"
+            )
+
+    def _context(self, data_samples: Any) -> dict[str, Any]:
+        """Collect what losses ask for by name; a value that a batch lacks is ``None``."""
+        context = dict(data_samples=data_samples, student_model=self.student)
+        if any('sample_idx' in link.asks_for for link in self.links.values()):
+            context['sample_idx'] = _sample_idx(data_samples)
+        return context
+
+    def run_teacher(
+        self, teacher: Teacher, data: dict | None, *args: Any, to_end: bool = False, **kwargs: Any
+    ) -> Any:
         """Run one teacher on its own batch, or on the student's when they are prepared alike."""
-        return teacher.run(*args, **kwargs) if data is None else teacher.run(**data)
+        if data is not None:
+            args, kwargs = (), data
+        return teacher.run(*args, to_end=to_end, **kwargs)
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum the losses; the links' count, though their names do not contain ``loss``."""
@@ -240,16 +291,6 @@ def _own_random_numbers():
     """Keep torch's random stream as it was, so that the student starts as if trained alone."""
     with torch.random.fork_rng(devices=[]):
         yield
-
-
-def _context(student: BaseModel, args: tuple, kwargs: dict, asked: set[str]) -> dict[str, Any]:
-    """Collect what losses ask for by name; a value that a batch lacks is ``None``."""
-    given = inspect.signature(student.forward).bind_partial(*args, **kwargs).arguments
-    samples = given.get('data_samples')
-    context = dict(data_samples=samples)
-    if 'sample_idx' in asked:
-        context['sample_idx'] = _sample_idx(samples)
-    return context
 
 
 def _sample_idx(samples: Any) -> Tensor | None:

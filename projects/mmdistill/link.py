@@ -14,8 +14,15 @@ from torch import Tensor
 from mmdistill.address import describe
 from mmdistill.schedule import WeightSchedule
 
-# What a loss may ask for by the name of a keyword-only argument of its `forward`.
-CONTEXT_KEYS = ('sample_idx', 'data_samples')
+# What a loss or mask may ask for by the name of a keyword-only argument of its `forward`.
+CONTEXT_KEYS = (
+    'sample_idx',
+    'data_samples',
+    'teacher_predictions',
+    'student_model',
+    'teacher_model',
+    'mask',
+)
 
 
 class Link(BaseModule):
@@ -34,10 +41,15 @@ class Link(BaseModule):
         teacher: Layer address in the teacher.
         loss: Config of the loss, called as ``loss(student_feature, teacher_feature)``. Keyword-only
             arguments of its ``forward`` are filled by name: ``sample_idx`` (index of each sample
-            in the data set, ``(B,)`` on the CPU) and ``data_samples``.
+            in the data set, ``(B,)`` on the CPU), ``data_samples``, ``teacher_predictions`` (the
+            samples that the teacher's ``predict`` returned; asking makes the teacher run to its
+            end), ``student_model``, ``teacher_model`` and ``mask``.
         student_connector: Config, or list of configs, of modules that the student's feature
             passes before the loss.
         teacher_connector: The same for the teacher's feature.
+        mask: Config of a module that says how much each position of the student's feature
+            (behind its connector) counts: called as ``mask(student_feature)``, with keyword-only
+            arguments as for losses, it returns ``(B, 1, H, W)``. The loss must take a ``mask``.
         weight: Factor of the loss, on top of its own ``loss_weight``; 0 without a schedule
             switches the link off.
         schedule: Config of a :class:`~mmdistill.WeightSchedule`, or a list whose factors multiply.
@@ -52,6 +64,7 @@ class Link(BaseModule):
         loss: dict,
         student_connector: dict | Sequence[dict] | None = None,
         teacher_connector: dict | Sequence[dict] | None = None,
+        mask: dict | None = None,
         weight: float = 1.0,
         schedule: dict | Sequence[dict] | None = None,
         teacher_name: str = 'teacher',
@@ -64,7 +77,15 @@ class Link(BaseModule):
         self.student_connector = _build_connector(student_connector)
         self.teacher_connector = _build_connector(teacher_connector)
         self.loss = MODELS.build(loss)
-        self.asks_for = _context_arguments(self.loss, name)
+        self.mask = None if mask is None else MODELS.build(mask)
+        self._loss_asks = _context_arguments(self.loss, name)
+        self._mask_asks = [] if mask is None else _context_arguments(self.mask, name)
+        if mask is not None and 'mask' not in self._loss_asks:
+            raise ValueError(
+                f'the link has a mask, and its loss {type(self.loss).__name__} takes none; '
+                'remove the mask, or choose a loss of maps'
+            )
+        self.asks_for = {*self._loss_asks, *self._mask_asks} - {'mask'}
         schedules = [schedule] if isinstance(schedule, Mapping) else schedule or []
         self.schedules = [WeightSchedule(**item) for item in schedules]
         self._has_joined = False
@@ -116,8 +137,11 @@ class Link(BaseModule):
         try:
             student_feature = self.student_connector(student_feature)
             teacher_feature = self.teacher_connector(teacher_feature)
-            extra = {key: context[key] for key in self.asks_for}
-            loss = self.loss(student_feature, teacher_feature, **extra)
+            loss = self.loss(
+                student_feature,
+                teacher_feature,
+                **self._extra(student_feature, context),
+            )
         except (ValueError, KeyError, IndexError) as error:
             raise ValueError(
                 f'link {self.name!r} (student {self.student_spec}, {self.teacher_name} '
@@ -126,23 +150,36 @@ class Link(BaseModule):
         self._has_joined = True
         return loss
 
+    def _extra(self, student_feature: Any, context: dict) -> dict[str, Any]:
+        """Collect what the loss asks for, the mask included."""
+        if self.mask is not None:
+            asked = {key: context[key] for key in self._mask_asks}
+            context = {**context, 'mask': self.mask(student_feature, **asked)}
+        return {key: context.get(key) if key == 'mask' else context[key] for key in self._loss_asks}
+
 
 def _build_connector(config: dict | Sequence[dict] | None) -> Sequential:
     configs = [config] if isinstance(config, Mapping) else config or []
     return Sequential(*(MODELS.build(item) for item in configs))
 
 
-def _context_arguments(loss: Any, name: str) -> list[str]:
-    """Keyword-only arguments of a loss, each of which the distiller must be able to supply."""
+def _context_arguments(module: Any, name: str) -> list[str]:
+    """Keyword-only arguments of a loss or mask, which the distiller must be able to supply.
+
+    A module that needs some of them only at times (teacher boxes are not free) says which in
+    ``asks_for``.
+    """
+    wanted = getattr(module, 'asks_for', CONTEXT_KEYS)
     asked = []
-    for parameter in inspect.signature(loss.forward).parameters.values():
+    for parameter in inspect.signature(module.forward).parameters.values():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         if parameter.name in CONTEXT_KEYS:
-            asked.append(parameter.name)
+            if parameter.name in wanted:
+                asked.append(parameter.name)
         elif parameter.default is parameter.empty:
             raise ValueError(
-                f'loss {type(loss).__name__} of link {name!r} asks for {parameter.name!r}; a link '
+                f'{type(module).__name__} of link {name!r} asks for {parameter.name!r}; a link '
                 f'supplies {CONTEXT_KEYS}'
             )
     return asked

@@ -65,6 +65,7 @@ class Recording:
     def __init__(self, recorder: FeatureRecorder) -> None:
         self._recorder = recorder
         self.stops_early = False
+        self.predictions: Any = None  # what the pass returned, where somebody asks for it
         self._values: dict[LayerAddress, list] = {a: [] for a in recorder.addresses}
         self._calls: dict[LayerAddress, int] = dict.fromkeys(recorder.addresses, 0)
 
@@ -126,6 +127,7 @@ class Recording:
         return [value for value, _ in values] if address.call == 'all' else values[0][0]
 
     def clear(self) -> None:
+        self.predictions = None
         for values in self._values.values():
             values.clear()
 

@@ -71,20 +71,26 @@ class Teacher:
         return addresses
 
     @contextmanager
-    def run(self, *args: Any, **kwargs: Any) -> Iterator[Recording]:
+    def run(self, *args: Any, to_end: bool = False, **kwargs: Any) -> Iterator[Recording]:
         """Run the model up to its last watched layer and yield what was recorded.
 
         The pass is the model's own ``predict`` under ``no_grad``, cut short: no loss, no label
         assignment and, from the second pass on, nothing behind the last watched layer.
+
+        Args:
+            *args: What the model's ``forward`` takes.
+            to_end: Do not cut the pass short, so that ``recording.predictions`` holds what
+                ``predict`` returned, in samples of its own.
+            **kwargs: What the model's ``forward`` takes.
         """
         self.load()
         assert self._recorder is not None, 'watch() names the layers before run()'
         with self._recorder.record() as recording:
-            with torch.no_grad(), recording.listen(stop_early=True):
+            with torch.no_grad(), recording.listen(stop_early=not to_end):
                 # Where the pass runs to its end, predictions must not land in the student's batch.
                 if not recording.stops_early:
                     args, kwargs = _copy_samples(args), _copy_samples(kwargs)
-                self.model(*args, **kwargs, mode='predict')
+                recording.predictions = self.model(*args, **kwargs, mode='predict')
             yield recording
 
     def load(self) -> None:

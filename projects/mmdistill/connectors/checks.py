@@ -55,3 +55,21 @@ def check_same_shape(student: Tensor, teacher: Tensor) -> None:
         f'the student is {describe(student)}, the teacher {describe(teacher)}; join them with '
         + ' and '.join(cures)
     )
+
+
+def check_maps(student: Any, teacher: Any) -> None:
+    """Demand two maps ``(B, C, H, W)`` of one batch, height and width; channels may differ.
+
+    Raises:
+        ValueError: Another type or shape; names both and the connector that joins them.
+    """
+    for feature in (student, teacher):
+        if not isinstance(feature, Tensor) or feature.dim() != 4:
+            raise ValueError(f'expected maps (B, C, H, W), got {describe(feature)}')
+    if (student.shape[0], student.shape[2:]) != (teacher.shape[0], teacher.shape[2:]):
+        raise ValueError(
+            'the maps need the same batch, height and width: the student is '
+            f'{tuple(student.shape)}, the teacher {tuple(teacher.shape)}; link layers of the '
+            'same stride, or bring the teacher to the student with '
+            f"teacher_connector=dict(type='ResizeConnector', size={tuple(student.shape[2:])})"
+        )
