@@ -1,0 +1,90 @@
+"""Every config of configs/distill/losses trains: each loss is reachable from a config alone."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
+
+import mmdistill3d  # noqa: F401  (registers)
+from lidarsim import Parameters, generate_dataset
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / 'configs' / 'distill' / 'losses'
+CONFIGS = sorted(FOLDER.glob('*.py'))
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    """Four training frames of the embedded data set."""
+    path = tmp_path_factory.mktemp('data') / 'lidarsim'
+    generate_dataset(
+        path, Parameters(scenes=2, val_scenes=1, frames=2, sweeps=2, azimuths=270, seed=0)
+    )
+    return f'{path}/'
+
+
+@pytest.fixture(scope='module')
+def teacher_file(tmp_path_factory):
+    """Random weights of the mini teacher."""
+    config = Config.fromfile(ROOT / 'configs/bevfusion/bevfusion_lidar_teacher_mini.py')
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        torch.manual_seed(0)
+        torch.save(dict(state_dict=MODELS.build(copy.deepcopy(config.model)).state_dict()), path)
+    return str(path)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_two_iterations_train(path, data_root, teacher_file, tmp_path):
+    config = Config.fromfile(path)
+    config.merge_from_dict(
+        {
+            'model.teacher.checkpoint': teacher_file,
+            'train_dataloader.dataset.data_root': data_root,
+            'work_dir': str(tmp_path),
+            'log_level': 'WARNING',
+            'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint.interval': -1,
+        }
+    )
+    config.default_hooks.pop('visualization')
+    config.custom_hooks = [h for h in config.custom_hooks if h['type'] != 'StudentCheckpointHook']
+    # as the rest of the file, but two iterations and nothing to evaluate
+    config.train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=10)
+    for split in ('val', 'test'):
+        for part in ('cfg', 'dataloader', 'evaluator'):
+            config.pop(f'{split}_{part}')
+    config.experiment_name = path.stem
+    runner = Runner.from_cfg(config)
+    runner.train()
+
+    assert runner.iter == 2
+    scalars = runner.message_hub.log_scalars
+    names = list(runner.model.links)
+    assert names or runner.model.targets is not None
+    for name in names:
+        values = scalars[f'train/distill/{name}'].data[0]
+        assert len(values) == 2
+        assert all(math.isfinite(value) for value in values), values
+        assert any(value != 0 for value in values), f'{name} never had a value'
+    assert all(parameter.isfinite().all() for parameter in runner.model.parameters())
+
+
+def test_every_config_says_when_to_use_it():
+    for path in CONFIGS:
+        assert path.read_text().startswith('# '), f'{path.name} has no comment at its top'
+
+
+def test_hooks_of_the_configs_are_registered():
+    for path in CONFIGS:
+        for hook in Config.fromfile(path).custom_hooks:
+            assert HOOKS.get(hook['type']) is not None, f'{path.name}: {hook["type"]}'
