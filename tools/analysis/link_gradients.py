@@ -1,0 +1,127 @@
+"""Show how hard each link pulls at the student beside the detection losses, to choose its weight.
+
+A loss's value says little: what trains the student is its gradient. For a few batches the norm of
+each link's gradient over the student's parameters is printed as a share of the detection losses'
+own, with the cosine between the two. A share of 0.1 to 1 is where most published recipes work; a
+negative cosine means that the link works against the detection losses.
+
+Example:
+    python tools/analysis/link_gradients.py configs/distill/bevfusion_crd_mini.py
+    python tools/analysis/link_gradients.py configs/distill/losses/*.py \
+        --student work_dirs/bevfusion_lidar_student_mini/epoch_5.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+from tools._common import check_data, check_teachers, prepare_process
+
+prepare_process()
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner, set_random_seed
+from torch import Tensor
+
+from mmdistill.distiller import LOSS_PREFIX
+from mmdistill.hooks.distill_hook import original_length
+from mmdistill.teacher import load_strictly
+from mmdistill.utils.checkpoint import load_weights
+
+
+def main() -> None:
+    args = parse_args()
+    report = {}
+    print(f'{"config":32} {"link":24} {"value":>8} {"share":>8} {"cosine":>8}')
+    for path in args.configs:
+        report[path] = measure(path, args)
+        for link, row in report[path].items():
+            print(
+                f'{Path(path).stem:32} {link:24} {row["value"]:8.3f} {row["share"]:8.3f} '
+                f'{row["cosine"]:8.2f}',
+                flush=True,
+            )
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=2) + '\n')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('configs', nargs='+', help='distillation configs')
+    parser.add_argument('--student', help='checkpoint of the plain student to measure at')
+    parser.add_argument('--batches', type=int, default=4)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+def measure(path: str, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Return value, share and cosine of each link of a config, medians over the batches."""
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(args.cfg_options or {})
+    check_data(cfg, loaders=('train_dataloader',))
+    check_teachers(cfg)
+    set_random_seed(args.seed)
+    init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
+    distiller = MODELS.build(cfg.model)
+    distiller.init_weights()
+    if args.student:
+        weights = load_weights(args.student)['state_dict']
+        load_strictly(distiller.student, weights, f'student ({args.student})')
+    distiller.to(get_device()).train()
+    distiller.prepare(num_samples=original_length(loader.dataset))
+    distiller.progress = (0, 0)
+    rows: dict[str, list[dict[str, float]]] = {}
+    for _, batch in zip(range(args.batches), loader, strict=False):
+        for link, row in shares(distiller, batch).items():
+            rows.setdefault(link, []).append(row)
+    return {
+        link: {key: statistics.median(row[key] for row in found) for key in found[0]}
+        for link, found in rows.items()
+    }
+
+
+def shares(distiller: Any, batch: dict) -> dict[str, dict[str, float]]:
+    """Compare the gradient of each link with that of the student's own losses on one batch."""
+    losses = distiller(**distiller.data_preprocessor(batch, True), mode='loss')
+    own = {key: value for key, value in losses.items() if not key.startswith(LOSS_PREFIX)}
+    parameters = [p for p in distiller.student.parameters() if p.requires_grad]
+    detection = gradient(distiller.student.parse_losses(own)[0], parameters)
+    rows = {}
+    for key in losses.keys() - own.keys():
+        pull = gradient(losses[key], parameters)
+        norms = pull.norm() * detection.norm()
+        rows[key.removeprefix(LOSS_PREFIX)] = {
+            'value': losses[key].item(),
+            'share': (pull.norm() / detection.norm()).item(),
+            'cosine': (pull @ detection / norms.clamp(min=1e-12)).item(),
+        }
+    return rows
+
+
+def gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:
+    """Return the gradient over all parameters as one vector; zero where a loss reaches none."""
+    if not loss.requires_grad:
+        return torch.cat([torch.zeros_like(p).flatten() for p in parameters])
+    grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return torch.cat(
+        [
+            (torch.zeros_like(p) if grad is None else grad).flatten()
+            for p, grad in zip(parameters, grads, strict=True)
+        ]
+    )
+
+
+if __name__ == '__main__':
+    main()
