@@ -204,10 +204,8 @@ def _missing_data(root: str, files: Sequence[str]) -> str:
         f'{what}\n'
         'Put the nuScenes download (samples/, sweeps/, maps/, v1.0-trainval/) there or link it:\n'
         f'    ln -s /path/to/nuscenes {folder}\n'
-        "and write the info files with MMDetection3D's converter:\n"
-        '    MIM=$(python -c "import mmdet3d; print(mmdet3d.__path__[0])")/.mim\n'
-        '    PYTHONPATH=$MIM python $MIM/tools/create_data.py nuscenes '
-        f'--root-path {folder} --out-dir {folder} --extra-tag nuscenes\n'
+        'and write the info files and the object database (v1.0-mini: --version v1.0-mini):\n'
+        f'    python tools/create_data.py nuscenes --root-path {folder} --version v1.0-trainval\n'
         'No nuScenes here? The mini config trains on the embedded data set, on any machine:\n'
         f'    python tools/create_lidarsim.py --out data/lidarsim\n    {_MINI_RUN}'
     )

@@ -28,7 +28,7 @@ class BEVFusionDataBaseSampler(DataBaseSampler):
         img: np.ndarray | None = None,
         ground_plane: np.ndarray | None = None,
     ) -> dict | None:
-        """Draw what each class lacks of its share, without collisions.
+        """Draw what each class lacks of its share, without collisions; nothing of empty classes.
 
         Args:
             gt_bboxes: (N, 7+) boxes of the frame.
@@ -44,7 +44,7 @@ class BEVFusionDataBaseSampler(DataBaseSampler):
         for name, share in zip(self.sample_classes, self.sample_max_nums, strict=True):
             missing = share - int(np.sum(np.asarray(gt_labels) == self.cat2label[name]))
             number = int(np.round(self.rate * missing))
-            if number <= 0:
+            if number <= 0 or not self.db_infos[name]:
                 continue
             objects = self.sample_class_v2(name, number, occupied)
             if objects:

@@ -1,0 +1,81 @@
+"""Write the info files and the object database of a data set, from its own tables and points.
+
+It needs the point files of samples/ and sweeps/ and the metadata of the version; images may be
+missing. Stopped, it goes on where it was; run again, it changes nothing that is complete.
+
+Example:
+    python tools/create_data.py nuscenes --root-path data/nuscenes --version v1.0-trainval
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+from tools._common import prepare_process
+
+prepare_process()
+
+from mmengine.logging import MMLogger
+
+from tools.dataset_converters.nuscenes import create_nuscenes
+from tools.dataset_converters.nuscenes_tables import VERSIONS
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_instance('create_data', log_level='WARNING')
+    try:
+        create_nuscenes(
+            args.root_path,
+            args.version,
+            args.out_dir,
+            args.extra_tag,
+            max_sweeps=args.max_sweeps,
+            workers=args.workers,
+            database=not args.no_database,
+            allow_partial=args.allow_partial,
+            force=args.force,
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+    if args.version != VERSIONS[0]:
+        print(
+            'The metric must know the version; add to the commands of train.py and test.py:\n'
+            f'    --cfg-options val_dataloader.dataset.metainfo.version={args.version} '
+            f'test_dataloader.dataset.metainfo.version={args.version}'
+        )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('dataset', choices=['nuscenes'], help='kind of the data set')
+    parser.add_argument(
+        '--root-path', type=Path, default=Path('data/nuscenes'), help='folder of the data set'
+    )
+    parser.add_argument('--version', choices=VERSIONS, default=VERSIONS[0], help='its tables')
+    parser.add_argument('--out-dir', type=Path, help='folder of the results; default: root path')
+    parser.add_argument('--extra-tag', default='nuscenes', help="first word of the files' names")
+    parser.add_argument(
+        '--max-sweeps', type=int, default=10, help='sweeps before a key frame, at most'
+    )
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    parser.add_argument(
+        '--no-database', action='store_true', help='info files alone, no objects to paste'
+    )
+    parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='leave out scenes whose files are not all there',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='replace files that differ from what is written now'
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""Info files and object databases from a data set's own tables."""
