@@ -4,5 +4,6 @@ import mmdistill  # noqa: F401  (registers Distiller, links, losses and hooks)
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
 from mmdistill3d.masks import BoxMask
+from mmdistill3d.object_sampler import ObjectSampler
 
-__all__ = ['BEVFusionDistiller', 'BEVGrid', 'BoxMask']
+__all__ = ['BEVFusionDistiller', 'BEVGrid', 'BoxMask', 'ObjectSampler']

@@ -154,3 +154,56 @@ def test_banks_of_a_checkpoint_size_an_empty_memory_and_refuse_another_data_set(
     assert torch.equal(fresh.student_bank, stored['student_bank'])
     with pytest.raises(ValueError, match=f'have {N} rows, the data set has 7'):
         fresh.set_num_samples(7)
+
+
+def test_with_current_positives_an_anchor_agrees_with_the_other_side_of_this_step():
+    bank = memory(form='marginal', positive='current', temperature=T).double()
+    student, teacher = (part.double().requires_grad_() for part in embeddings(7))
+    index = torch.tensor([3, 1, 0, 8, 9])
+    z = N * math.exp(1 / (2 * D * T**2))
+    expected = 0.0
+    for b in range(B):
+        others = torch.tensor([n for n in range(N) if n != index[b]])
+        for anchor, positive, rows in (
+            (student[b], teacher[b], bank.teacher_bank),
+            (teacher[b], student[b], bank.student_bank),
+        ):
+            rows = torch.cat([positive.detach()[None], rows[others]])
+            out = torch.exp(rows @ anchor / T) / z
+            c = K / N
+            cost = torch.log(c / (out[1:] + c + 1e-7)).mean() * K
+            expected = expected - (torch.log(out[0] / (out[0] + c + 1e-7)) + cost) / B
+    expected_grads = torch.autograd.grad(expected, (student, teacher))
+    actual = bank(student, teacher, index)
+    grads = torch.autograd.grad(actual, (student, teacher))
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(grads, expected_grads, rtol=1e-12, atol=1e-12)
+
+
+def test_cells_have_rows_of_their_own():
+    from mmengine.registry import MODELS
+
+    torch.manual_seed(0)
+    loss = MODELS.build(
+        dict(
+            type='CRDLoss',
+            student_channels=3,
+            teacher_channels=2,
+            embed_dims=D,
+            granularity=dict(type='cell', grid=(2, 3)),
+            memory=dict(num_samples=4, num_negatives=7),
+        )
+    )
+    assert loss.memory.teacher_bank.shape == (24, D)
+    before = loss.memory.teacher_bank.clone()
+    student, teacher = torch.randn(2, 3, 4, 6, requires_grad=True), torch.randn(2, 2, 8, 6)
+    loss(student, teacher, sample_idx=torch.tensor([3, 1])).backward()
+    moved = (loss.memory.teacher_bank != before).any(1)
+    assert moved.nonzero().flatten().tolist() == [*range(6, 12), *range(18, 24)]
+    embedding = loss.teacher_projector(teacher[:1, :, 4:8, 2:4])  # cell (1, 1) of the first map
+    expected = F.normalize(0.5 * before[18 + 4] + 0.5 * embedding[0], dim=0)
+    torch.testing.assert_close(loss.memory.teacher_bank[18 + 4], expected)
+    with pytest.raises(IndexError, match=r'sample_idx \[1, 4\] lies outside the data set of 4'):
+        loss(student, teacher, sample_idx=torch.tensor([4, 1]))
+    with pytest.raises(ValueError, match="add 'sample_idx' to meta_keys"):
+        loss(student, teacher)

@@ -4,39 +4,54 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmdistill.address import describe
 from mmdistill.losses.embedding import build_projectors, embed
-from mmdistill.memory import ContrastMemory  # noqa: F401  (registered for CRDLoss's default)
+
+SAMPLERS = {'scene': 'SceneSampler', 'cell': 'CellSampler', 'object': 'ObjectSampler'}
 
 
 @MODELS.register_module()
 class CRDLoss(BaseModule):
-    """Contrastive representation distillation with memory banks.
+    """Contrastive representation distillation with memory banks, of scenes, cells or objects.
 
     Both features are projected to embeddings of unit length; each side's embedding must be told
-    apart from the other side's embeddings of all samples of the data set. The loss starts near
-    ``2 (ln K + 1)``, so mind ``loss_weight`` beside detection losses.
+    apart from the other side's embeddings in a bank: of all scenes or cells of the data set
+    (:class:`~mmdistill.memory.ContrastMemory`), or of the newest objects of each class
+    (:class:`~mmdistill.memory.QueueMemory`). The loss starts near ``2 (ln K + 1)``, so mind
+    ``loss_weight`` beside detection losses.
 
     Source: Tian et al., "Contrastive Representation Distillation", ICLR 2020.
+
+    Takes: features (B, C, ...) or sparse tensors; maps (B, C, H, W) for cells and objects;
+    sample_idx or boxes.
 
     Config lines::
 
         loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
                   memory=dict(num_negatives=4096))
+        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
+                  granularity=dict(type='cell', grid=(8, 8)))
+        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
+                  granularity=dict(type='object', point_cloud_range=point_cloud_range))
 
     Args:
         student_channels: Channels of the student's feature.
         teacher_channels: Channels of the teacher's feature.
         embed_dims: Size ``D`` of the embeddings.
-        projector: Config of the projectors, without channels; default a pooled linear
-            :class:`~mmdistill.connectors.MLPProjector`.
-        memory: Config of the :class:`~mmdistill.memory.ContrastMemory`, without ``embed_dims``.
+        granularity: What is contrasted: ``'scene'``, ``'cell'`` or ``'object'``, or the config of a
+            sampler, whose ``type`` may be one of these words
+            (:class:`~mmdistill.memory.SceneSampler`, :class:`~mmdistill.memory.CellSampler`,
+            ``mmdistill3d.ObjectSampler``).
+        projector: Config of the projectors, without channels; default the sampler's, a linear
+            :class:`~mmdistill.connectors.MLPProjector` of what is pooled over positions.
+        memory: Config of the memory, without ``embed_dims``; what it leaves out is the sampler's.
         loss_weight: Factor of the loss.
+
+    Raises:
+        ValueError: ``granularity`` is unknown, or needs a package that is not imported.
     """
 
     def __init__(
@@ -44,64 +59,64 @@ class CRDLoss(BaseModule):
         student_channels: int,
         teacher_channels: int,
         embed_dims: int = 128,
+        granularity: str | dict = 'scene',
         projector: dict | None = None,
         memory: dict | None = None,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.sampler = _build_sampler(granularity)
         self.student_projector, self.teacher_projector = build_projectors(
-            student_channels, teacher_channels, embed_dims, projector
+            student_channels,
+            teacher_channels,
+            embed_dims,
+            {**self.sampler.projector, **(projector or {})},
         )
         self.memory = MODELS.build(
-            {'type': 'ContrastMemory', **(memory or {}), 'embed_dims': embed_dims}
+            {**self.sampler.memory, **(memory or {}), 'embed_dims': embed_dims}
         )
         self.loss_weight = loss_weight
 
-    def forward(self, student: Any, teacher: Any, *, sample_idx: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        student: Any,
+        teacher: Any,
+        *,
+        sample_idx: Tensor | None = None,
+        data_samples: Any = None,
+    ) -> Tensor:
         """Return the loss of a batch and update the banks.
 
         Args:
             student: Feature ``(B, Cs, ...)``, or a sparse tensor.
             teacher: Feature ``(B, Ct, ...)``.
-            sample_idx: Index of each sample in the data set, ``(B,)``.
+            sample_idx: Index of each sample in the data set, ``(B,)``; for scenes and cells.
+            data_samples: Samples with boxes; for objects.
 
         Raises:
-            ValueError: A feature has other channels, or the batch has no ``sample_idx``.
+            ValueError: A feature has other channels, or the batch lacks what the sampler reads.
         """
-        for feature in (student, teacher):
-            if not (isinstance(feature, Tensor) or hasattr(feature, 'replace_feature')):
-                raise ValueError(
-                    f'expected one tensor, got {describe(feature)}: add a selector to the layer '
-                    'address, e.g. [0]'
-                )
-        if sample_idx is None:
-            raise ValueError(
-                "CRD needs each sample's index in the data set, and the batch has none: add "
-                "'sample_idx' to meta_keys of the pipeline's Pack...Inputs"
-            )
-        student, student_is_finite = _zero_if_not_finite(student)
-        teacher, teacher_is_finite = _zero_if_not_finite(teacher)
+        samples = self.sampler(student, teacher, sample_idx=sample_idx, data_samples=data_samples)
         loss = self.memory(
-            embed(self.student_projector, student, 'student_channels'),
-            embed(self.teacher_projector, teacher, 'teacher_channels'),
-            sample_idx,
-            valid=student_is_finite & teacher_is_finite,
+            embed(self.student_projector, samples.student, 'student_channels'),
+            embed(self.teacher_projector, samples.teacher, 'teacher_channels'),
+            valid=samples.valid,
+            **samples.keys,
         )
         return self.loss_weight * loss
 
 
-def _zero_if_not_finite(feature: Any) -> tuple[Any, Tensor]:
-    """Zero each sample that holds a non-finite value; also return which samples are finite, (B,).
-
-    Zeroing before the projector keeps the bad values out of its gradients, too.
-    """
-    if not isinstance(feature, Tensor):
-        finite_voxels = feature.features.isfinite().all(1)
-        sample = feature.indices[:, 0].long()
-        bad = finite_voxels.new_zeros(feature.batch_size, dtype=torch.long)
-        bad = bad.scatter_add_(0, sample, (~finite_voxels).long())
-        values = torch.where(finite_voxels[:, None], feature.features, 0)
-        return feature.replace_feature(values), bad == 0
-    finite = feature.flatten(1).isfinite().all(1)
-    return torch.where(finite.view(-1, *[1] * (feature.dim() - 1)), feature, 0), finite
+def _build_sampler(granularity: str | dict) -> Any:
+    config = dict(type=granularity) if isinstance(granularity, str) else dict(granularity)
+    kind = config['type']
+    if kind not in SAMPLERS and MODELS.get(kind) is None:
+        raise ValueError(
+            f'granularity is one of {sorted(SAMPLERS)} or the config of a sampler, not {kind!r}'
+        )
+    config['type'] = SAMPLERS.get(kind, kind)
+    if MODELS.get(config['type']) is None:
+        raise ValueError(
+            f"granularity {kind!r} reads boxes: add 'mmdistill3d' to the config's custom_imports"
+        )
+    return MODELS.build(config)

@@ -2,5 +2,14 @@
 
 from mmdistill.memory.contrast_memory import ContrastMemory
 from mmdistill.memory.nce import noise_contrastive_loss
+from mmdistill.memory.queue_memory import QueueMemory
+from mmdistill.memory.samplers import CellSampler, Samples, SceneSampler
 
-__all__ = ['ContrastMemory', 'noise_contrastive_loss']
+__all__ = [
+    'CellSampler',
+    'ContrastMemory',
+    'QueueMemory',
+    'Samples',
+    'SceneSampler',
+    'noise_contrastive_loss',
+]

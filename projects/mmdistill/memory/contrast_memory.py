@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mmdistill.memory.nce import noise_contrastive_loss
 
 FORMS = ('marginal', 'exact')
+POSITIVES = ('row', 'current')
 
 
 @MODELS.register_module()
@@ -38,8 +39,12 @@ class ContrastMemory(nn.Module):
         momentum: Part of the old row that stays.
         form: ``'marginal'``, the expectation over all draws, or ``'exact'``, ``K`` rows drawn
             uniformly, never the anchor's own.
-        num_samples: ``N``; normally left to :class:`~mmdistill.hooks.DistillHook`, which reads
-            the length of the data set.
+        positive: What an anchor must agree with: ``'row'``, the own row of the bank as published,
+            which is random until the sample's second visit, or ``'current'``, the other side's
+            embedding of this step.
+        rows_per_sample: Rows of each sample, where parts of a sample are contrasted.
+        num_samples: Length of the data set; normally left to
+            :class:`~mmdistill.hooks.DistillHook`, which reads it.
         chunk_size: Rows of a bank that are compared at a time, which bounds the memory.
     """
 
@@ -54,12 +59,16 @@ class ContrastMemory(nn.Module):
         temperature: float = 0.07,
         momentum: float = 0.5,
         form: str = 'marginal',
+        positive: str = 'row',
+        rows_per_sample: int = 1,
         num_samples: int | None = None,
         chunk_size: int = 16384,
     ) -> None:
         super().__init__()
         if form not in FORMS:
             raise ValueError(f'form is one of {FORMS}, not {form!r}')
+        if positive not in POSITIVES:
+            raise ValueError(f'positive is one of {POSITIVES}, not {positive!r}')
         if temperature <= 0 or not 0 <= momentum < 1 or num_negatives < 1:
             raise ValueError(
                 f'need temperature > 0, 0 <= momentum < 1 and num_negatives >= 1; got '
@@ -69,7 +78,8 @@ class ContrastMemory(nn.Module):
         self.num_negatives = num_negatives
         self.temperature = temperature
         self.momentum = momentum
-        self.form = form
+        self.form, self.positive = form, positive
+        self.rows_per_sample = rows_per_sample
         self.chunk_size = chunk_size
         self.register_buffer('student_bank', torch.empty(0, embed_dims))
         self.register_buffer('teacher_bank', torch.empty(0, embed_dims))
@@ -78,12 +88,17 @@ class ContrastMemory(nn.Module):
             self.set_num_samples(num_samples)
 
     @property
-    def num_samples(self) -> int:
-        """Rows of each bank; 0 before the length of the data set is known."""
+    def num_rows(self) -> int:
+        """Rows ``N`` of each bank; 0 before the length of the data set is known."""
         return self.student_bank.shape[0]
 
+    @property
+    def num_samples(self) -> int:
+        """Length of the data set; 0 before it is known."""
+        return self.num_rows // self.rows_per_sample
+
     def set_num_samples(self, num_samples: int) -> None:
-        """Give the banks a row for each sample, drawn alike on every rank."""
+        """Give the banks their rows for each sample, drawn alike on every rank."""
         if self.num_samples not in (0, num_samples):
             raise ValueError(
                 f'the banks have {self.num_samples} rows, the data set has {num_samples} samples: '
@@ -94,7 +109,7 @@ class ContrastMemory(nn.Module):
             draws = torch.Generator().manual_seed(0)
             bound = (3 / self.embed_dims) ** 0.5
             for name in ('student_bank', 'teacher_bank'):
-                rows = torch.empty(num_samples, self.embed_dims).uniform_(
+                rows = torch.empty(num_samples * self.rows_per_sample, self.embed_dims).uniform_(
                     -bound, bound, generator=draws
                 )
                 setattr(self, name, rows.to(getattr(self, name)))
@@ -112,7 +127,8 @@ class ContrastMemory(nn.Module):
         Args:
             student: The student's embeddings ``(B, D)``, of unit length.
             teacher: The teacher's embeddings ``(B, D)``.
-            index: Index of each sample in the data set, ``(B,)``, on the CPU.
+            index: Row of each sample, ``(B,)``, on the CPU: its index in the data set, or
+                ``index * rows_per_sample + part``.
             negatives: Rows to use as negatives, ``(B, K)``, instead of the ``form``'s.
             valid: Samples to use, ``(B,)``; others are treated like non-finite ones.
 
@@ -127,13 +143,15 @@ class ContrastMemory(nn.Module):
         student = torch.where(finite[:, None], student, 0)
         teacher = torch.where(finite[:, None], teacher, 0)
         counts = self._counts(index, negatives)
-        loss = self._contrast(student, self.teacher_bank, index, counts)
-        loss = loss + self._contrast(teacher, self.student_bank, index, counts)
+        loss = self._contrast(student, teacher, self.teacher_bank, index, counts)
+        loss = loss + self._contrast(teacher, student, self.student_bank, index, counts)
         if self.training:
             self._update(student.detach(), teacher.detach(), index, finite)
         return (loss * finite).sum() / finite.sum().clamp(min=1)
 
-    def _contrast(self, anchors: Tensor, bank: Tensor, index: Tensor, counts: Any) -> Tensor:
+    def _contrast(
+        self, anchors: Tensor, others: Tensor, bank: Tensor, index: Tensor, counts: Any
+    ) -> Tensor:
         # exp(s / T) of a random row has this mean: rows of a fresh bank have variance 1 / D.
         log_mean = 1 / (2 * self.embed_dims * self.temperature**2)
         return noise_contrastive_loss(
@@ -142,9 +160,10 @@ class ContrastMemory(nn.Module):
             index,
             self.num_negatives,
             self.temperature,
-            log_mean + math.log(self.num_samples),
+            log_mean + math.log(self.num_rows),
             counts,
             self.chunk_size,
+            others if self.positive == 'current' else None,
         )
 
     def _counts(self, index: Tensor, negatives: Tensor | None) -> Tensor | None:
@@ -153,11 +172,11 @@ class ContrastMemory(nn.Module):
             return None
         if negatives is None:
             shape = (len(index), self.num_negatives)
-            others = max(self.num_samples - 1, 1)
+            others = max(self.num_rows - 1, 1)
             negatives = torch.randint(others, shape, device=index.device)
             negatives += negatives >= index[:, None]
-            negatives %= self.num_samples
-        counts = self.student_bank.new_zeros(len(index), self.num_samples)
+            negatives %= self.num_rows
+        counts = self.student_bank.new_zeros(len(index), self.num_rows)
         return counts.scatter_add_(1, negatives, counts.new_ones(negatives.shape))
 
     @torch.no_grad()
@@ -185,9 +204,10 @@ class ContrastMemory(nn.Module):
                 'the memory bank does not know the length of the data set: add '
                 "custom_hooks = [dict(type='DistillHook')] to the config"
             )
-        if len(index) and (int(index.min()) < 0 or int(index.max()) >= self.num_samples):
+        if len(index) and (int(index.min()) < 0 or int(index.max()) >= self.num_rows):
+            sample_idx = (index // self.rows_per_sample).unique().tolist()
             raise IndexError(
-                f'sample_idx {index.tolist()} lies outside the data set of {self.num_samples} '
+                f'sample_idx {sample_idx} lies outside the data set of {self.num_samples} '
                 'samples; sample_idx must be the index in the data set under all wrappers'
             )
 
@@ -195,5 +215,5 @@ class ContrastMemory(nn.Module):
         """Take over the size of stored banks when there is no data set, as in testing."""
         stored = state_dict.get(prefix + 'student_bank')
         if self.num_samples == 0 and stored is not None:
-            self.set_num_samples(stored.shape[0])
+            self.set_num_samples(stored.shape[0] // self.rows_per_sample)
         super()._load_from_state_dict(state_dict, prefix, *args)

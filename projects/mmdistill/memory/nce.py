@@ -14,12 +14,13 @@ from torch.nn import functional as F
 def noise_contrastive_loss(
     anchors: Tensor,
     bank: Tensor,
-    index: Tensor,
+    index: Tensor | None,
     num_negatives: int,
     temperature: float,
     log_z: float,
     counts: Tensor | None = None,
     chunk_size: int = 16384,
+    positives: Tensor | None = None,
 ) -> Tensor:
     r"""Loss of each anchor against its positive row and negative rows of a bank.
 
@@ -38,12 +39,13 @@ def noise_contrastive_loss(
     Args:
         anchors: Embeddings ``(B, D)`` of unit length.
         bank: Rows ``(N, D)``; no gradient flows into them.
-        index: The positive row of each anchor, ``(B,)``.
+        index: The own row of each anchor, ``(B,)``; not needed with ``counts`` and ``positives``.
         num_negatives: ``K``.
         temperature: ``T``.
         log_z: Logarithm of the normalising constant ``Z``.
         counts: Draws of each row for each anchor, ``(B, N)``, rows summing to ``K``.
         chunk_size: Rows per step; memory is a few times ``B * chunk_size`` numbers.
+        positives: Embeddings ``(B, D)`` to agree with instead of the own rows; no gradient.
 
     Returns:
         Loss of each anchor, ``(B,)``.
@@ -53,7 +55,15 @@ def noise_contrastive_loss(
     offset = log_z + math.log(ratio + 1e-7)
     with torch.autocast(anchors.device.type, enabled=False):
         loss = _BankLoss.apply(
-            anchors, bank, index, counts, num_negatives, 1 / temperature, offset, chunk_size
+            anchors,
+            bank,
+            index,
+            counts,
+            positives,
+            num_negatives,
+            1 / temperature,
+            offset,
+            chunk_size,
         )
     return loss + num_negatives * math.log((ratio + 1e-7) / ratio)
 
@@ -66,8 +76,9 @@ class _BankLoss(torch.autograd.Function):
         ctx: Any,
         anchors: Tensor,
         bank: Tensor,
-        index: Tensor,
+        index: Tensor | None,
         counts: Tensor | None,
+        positives: Tensor | None,
         num_negatives: int,
         scale: float,
         offset: float,
@@ -87,15 +98,17 @@ class _BankLoss(torch.autograd.Function):
             loss += cost.sum(1)
             grad.addmm_(slope, rows)
 
-        own_rows = bank[index].to(anchors.dtype)
-        own = (anchors * own_rows).sum(1) * scale - offset
-        own_slope = -torch.sigmoid(-own)
         if counts is None:
+            own_rows = bank[index].to(anchors.dtype)
+            own = (anchors * own_rows).sum(1) * scale - offset
             weight = num_negatives / max(num_rows - 1, 1)
             loss = weight * (loss - F.softplus(own))
             grad = weight * (grad - own.sigmoid()[:, None] * own_rows)
-        loss += F.softplus(-own)
-        grad += own_slope[:, None] * own_rows
+        if positives is None:
+            positives = bank[index].to(anchors.dtype)
+        score = (anchors * positives).sum(1) * scale - offset
+        loss += F.softplus(-score)
+        grad -= torch.sigmoid(-score)[:, None] * positives
         ctx.save_for_backward(grad * scale)
         return loss
 
@@ -103,4 +116,4 @@ class _BankLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return (grad_loss[:, None] * grad, *([None] * 7))
+        return (grad_loss[:, None] * grad, *([None] * 8))

@@ -1,0 +1,107 @@
+"""What object-level CRD contrasts: BEV features at the boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmdistill.memory.samplers import Samples, demand_map, zero_if_not_finite
+from mmdistill3d.bev import BEVGrid
+from mmdistill3d.roi import roi_features
+
+
+@MODELS.register_module()
+class ObjectSampler:
+    """Objects of the ground truth: both maps, read bilinearly at points of each box in metres.
+
+    Keyed by class, and by ``gt_instances_3d.instance_id`` where data samples carry it. The maps may
+    differ in size and in the order of their axes.
+
+    Config lines::
+
+        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512,
+                  granularity=dict(type='object', point_cloud_range=point_cloud_range))
+
+    Args:
+        point_cloud_range: Range of the BEV maps in metres, as in the detector's voxelisation.
+        num_classes: Number of classes.
+        size: Points ``(n, m)`` along length and width of a box.
+        expand: Factor of the boxes' length and width.
+        axes: ``'xy'`` for maps ``(B, C, X, Y)`` as in BEVFusion, ``'yx'`` for others.
+        teacher_axes: The same for the teacher's map; default the student's.
+    """
+
+    projector = dict(type='MLPProjector', pool='avg+max')
+    """Config of the projectors that fit these features."""
+
+    def __init__(
+        self,
+        point_cloud_range: Sequence[float],
+        num_classes: int = 10,
+        size: Sequence[int] = (3, 3),
+        expand: float = 1.0,
+        axes: str = 'xy',
+        teacher_axes: str | None = None,
+    ) -> None:
+        if len(size) != 2 or min(size) < 1 or expand <= 0:
+            raise ValueError(
+                f'need size (n, m) of at least (1, 1) and expand > 0; got {size}, {expand}'
+            )
+        self.student_grid = BEVGrid(point_cloud_range, axes)
+        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.num_classes, self.size, self.expand = num_classes, tuple(size), expand
+
+    @property
+    def memory(self) -> dict:
+        """Config of the memory that fits these samples."""
+        return dict(type='QueueMemory', num_classes=self.num_classes)
+
+    def __call__(
+        self, student: Any, teacher: Any, *, data_samples: Any, sample_idx: Any = None
+    ) -> Samples:
+        """Return a sample ``(C, n, m)`` for each box of the batch.
+
+        Args:
+            student: Map ``(B, Cs, H, W)``.
+            teacher: Map ``(B, Ct, h, w)`` of the same range.
+            data_samples: Samples with ``gt_instances_3d``, whose ``bboxes_3d`` went through the
+                same augmentation as the points.
+
+        Raises:
+            ValueError: A feature is no map, or the batch has no boxes to read.
+        """
+        instances = _ground_truth(data_samples)
+        boxes = [item.bboxes_3d.tensor for item in instances]
+        student, student_is_finite = zero_if_not_finite(
+            roi_features(demand_map(student), boxes, self.student_grid, self.size, self.expand)
+        )
+        teacher, teacher_is_finite = zero_if_not_finite(
+            roi_features(demand_map(teacher), boxes, self.teacher_grid, self.size, self.expand)
+        )
+        keys = dict(
+            labels=torch.cat([item.labels_3d.long() for item in instances]),
+            instances=torch.cat([_instance_ids(item) for item in instances]),
+        )
+        return Samples(student, teacher, student_is_finite & teacher_is_finite, keys)
+
+
+def _ground_truth(data_samples: Any) -> list[Any]:
+    instances = [getattr(sample, 'gt_instances_3d', None) for sample in data_samples or []]
+    if not instances or any(item is None or 'bboxes_3d' not in item for item in instances):
+        raise ValueError(
+            'object-level CRD needs boxes, and the batch has none: its data samples need '
+            "gt_instances_3d; add keys 'gt_bboxes_3d' and 'gt_labels_3d' to the pipeline's "
+            'Pack3DDetInputs'
+        )
+    return instances
+
+
+def _instance_ids(item: Any) -> Tensor:
+    ids = item.get('instance_id')
+    if ids is None:
+        return torch.full_like(item.labels_3d, -1, dtype=torch.long)
+    return torch.as_tensor(ids, device=item.labels_3d.device).long()

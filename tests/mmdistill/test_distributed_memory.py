@@ -1,0 +1,112 @@
+"""Memories on two gloo processes: equal banks, and the loss of one process with the whole batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from mmdistill.memory import QueueMemory
+
+ROOT = Path(__file__).parents[2]
+HEADER = """
+import sys
+import torch
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+import mmdistill
+from mmdistill.memory import *
+from tests.mmdistill.test_distributed_memory import *
+
+torch.distributed.init_process_group('gloo')
+rank, folder = torch.distributed.get_rank(), sys.argv[1]
+"""
+FOOTER = """
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
+def run_on_two_ranks(script, tmp_path):
+    """Run a script, which saves ``rank{rank}.pt``, on two processes; return what they saved."""
+    path = tmp_path / 'script.py'
+    path.write_text(HEADER + script + FOOTER)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command += ['--nproc_per_node=2', str(path), str(tmp_path)]
+    python_path = os.pathsep.join([str(ROOT), str(ROOT / 'projects')])
+    env = {**os.environ, 'PYTHONPATH': python_path, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(tmp_path / f'rank{rank}.pt') for rank in (0, 1)]
+
+
+class Embedder(torch.nn.Module):
+    """Two linear projections and a memory: the smallest model that DDP can wrap."""
+
+    def __init__(self, memory, features=5):
+        super().__init__()
+        torch.manual_seed(3)
+        self.student = torch.nn.Linear(features, memory.embed_dims)
+        self.teacher = torch.nn.Linear(features, memory.embed_dims)
+        self.memory = memory
+
+    def forward(self, student, teacher, *keys):
+        student, teacher = F.normalize(self.student(student)), F.normalize(self.teacher(teacher))
+        return self.memory(student, teacher, *keys)
+
+    def gradients(self):
+        return {name: p.grad.clone() for name, p in self.named_parameters()}
+
+
+def train(model, batches):
+    """Take a step on each batch; return the gradients of the last and the state."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for batch in batches:
+        loss = model(*batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    plain = getattr(model, 'module', model)
+    return dict(losses=losses, gradients=plain.gradients(), state=plain.state_dict())
+
+
+def object_batches(rank, steps=20):
+    """Objects of each step: another number on each rank, sometimes none; both ranks for None."""
+    batches = []
+    for step in range(steps):
+        parts = []
+        for number, count in enumerate([(step * 3) % 5, (step * 2 + 3) % 4]):
+            torch.manual_seed(100 * step + number)
+            part = torch.randn(count, 5), torch.randn(count, 5), torch.randint(-1, 3, (count,))
+            parts.append(part)
+        batches.append(
+            tuple(map(torch.cat, zip(*parts, strict=True))) if rank is None else parts[rank]
+        )
+    return batches
+
+
+def queue_model():
+    return Embedder(QueueMemory(num_classes=3, embed_dims=6, queue_length=4, num_negatives=9))
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+def test_queues_of_two_ranks_are_those_of_one_process_with_all_objects(tmp_path):
+    script = """
+model = DistributedDataParallel(queue_model(), broadcast_buffers=False)
+torch.save(train(model, object_batches(rank)), f'{folder}/rank{rank}.pt')
+"""
+    one, other = run_on_two_ranks(script, tmp_path)
+    assert_equal(one['state'], other['state'])
+    alone = train(queue_model(), object_batches(None))
+    for key, value in alone['state'].items():
+        torch.testing.assert_close(one['state'][key], value, rtol=1e-4, atol=1e-5)
+    means = [(a + b) / 2 for a, b in zip(one['losses'], other['losses'], strict=True)]
+    torch.testing.assert_close(means, alone['losses'], rtol=1e-4, atol=1e-5)
