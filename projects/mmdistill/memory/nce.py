@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+# Up to this factor of the scores, exp cannot overflow float32 and the fast form is exact.
+_FAST_SCALE = 40.0
+
 
 def noise_contrastive_loss(
     anchors: Tensor,
     bank: Tensor,
     index: Tensor | None,
-    num_negatives: int,
+    num_negatives: float,
     temperature: float,
-    log_z: float,
+    log_z: float | Tensor,
     counts: Tensor | None = None,
     chunk_size: int = 16384,
     positives: Tensor | None = None,
@@ -50,70 +53,166 @@ def noise_contrastive_loss(
     Returns:
         Loss of each anchor, ``(B,)``.
     """
-    num_rows = bank.shape[0]
-    ratio = num_negatives / num_rows
-    offset = log_z + math.log(ratio + 1e-7)
-    with torch.autocast(anchors.device.type, enabled=False):
-        loss = _BankLoss.apply(
-            anchors,
-            bank,
-            index,
-            counts,
-            positives,
-            num_negatives,
-            1 / temperature,
-            offset,
-            chunk_size,
-        )
-    return loss + num_negatives * math.log((ratio + 1e-7) / ratio)
-
-
-class _BankLoss(torch.autograd.Function):
-    """The sum above. Its gradient is computed on the way: rows are read once, scores not kept."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        anchors: Tensor,
-        bank: Tensor,
-        index: Tensor | None,
-        counts: Tensor | None,
-        positives: Tensor | None,
-        num_negatives: int,
-        scale: float,
-        offset: float,
-        chunk_size: int,
-    ) -> Tensor:
-        num_rows = bank.shape[0]
-        loss = anchors.new_zeros(anchors.shape[0])
-        grad = torch.zeros_like(anchors)
-        for start in range(0, num_rows, chunk_size):
-            rows = bank[start : start + chunk_size].to(anchors.dtype)
-            scores = (anchors @ rows.T).mul_(scale).sub_(offset)
-            cost = F.softplus(scores)
-            slope = scores.sigmoid_()
-            if counts is not None:
-                weights = counts[:, start : start + chunk_size]
-                cost, slope = cost.mul_(weights), slope.mul_(weights)
-            loss += cost.sum(1)
-            grad.addmm_(slope, rows)
-
+    scale, offset = 1 / temperature, score_offset(num_negatives, bank.shape[0], log_z)
+    with torch.no_grad(), torch.autocast(anchors.device.type, enabled=False):
+        v = anchors.detach()
+        own_rows = None if index is None else bank[index].to(v.dtype)
+        terms = negative_terms(v, bank, scale, offset, counts, chunk_size)
         if counts is None:
-            own_rows = bank[index].to(anchors.dtype)
-            own = (anchors * own_rows).sum(1) * scale - offset
-            weight = num_negatives / max(num_rows - 1, 1)
-            loss = weight * (loss - F.softplus(own))
-            grad = weight * (grad - own.sigmoid()[:, None] * own_rows)
-        if positives is None:
-            positives = bank[index].to(anchors.dtype)
-        score = (anchors * positives).sum(1) * scale - offset
-        loss += F.softplus(-score)
-        grad -= torch.sigmoid(-score)[:, None] * positives
-        ctx.save_for_backward(grad * scale)
-        return loss
+            terms = without_row(terms, v, own_rows, scale, offset)
+            terms = terms.times(num_negatives / max(bank.shape[0] - 1, 1))
+        positives = own_rows if positives is None else positives.detach()
+        terms = terms.plus(positive_terms(v, positives, scale, offset))
+    constant = score_constant(num_negatives, bank.shape[0])
+    return attach_gradient(anchors, terms) + constant
+
+
+def score_offset(num_negatives: float, num_rows: int, log_z: float | Tensor) -> float | Tensor:
+    """Return ``log Z + log c'``, which is subtracted from all scores."""
+    return log_z + math.log(num_negatives / num_rows + 1e-7)
+
+
+def score_constant(num_negatives: float, num_rows: int) -> float:
+    """Return ``K log(c' / c)``, a constant of the published formula."""
+    return num_negatives * math.log1p(1e-7 * num_rows / num_negatives)
+
+
+class Terms(NamedTuple):
+    """A sum of costs and its gradient.
+
+    Args:
+        loss: Sum for each anchor, ``(B,)``.
+        grad: Gradient of that sum by the anchor, ``(B, D)``.
+    """
+
+    loss: Tensor
+    grad: Tensor
+
+    def plus(self, other: Terms) -> Terms:
+        """Add the sums."""
+        return Terms(self.loss + other.loss, self.grad + other.grad)
+
+    def times(self, factor: float | Tensor) -> Terms:
+        """Multiply the sums by a number, or by one for each anchor ``(B,)``."""
+        column = factor[:, None] if isinstance(factor, Tensor) and factor.dim() else factor
+        return Terms(self.loss * factor, self.grad * column)
+
+
+def negative_terms(
+    anchors: Tensor,
+    rows: Tensor,
+    scale: float,
+    offset: float | Tensor,
+    weights: Tensor | None = None,
+    chunk_size: int = 16384,
+) -> Terms:
+    """Sum ``w_n softplus(<v, M_n> * scale - offset)`` over rows, reading each row once.
+
+    Args:
+        anchors: ``(B, D)``.
+        rows: ``(N, D)``, of any floating type.
+        scale: ``1 / T``.
+        offset: ``log Z + log c'``.
+        weights: ``(B, N)``; without them all are 1.
+        chunk_size: Rows per step; two blocks of ``B * chunk_size`` numbers are allocated.
+    """
+    count, num_rows = len(anchors), len(rows)
+    loss, grad = anchors.new_zeros(count), torch.zeros_like(anchors)
+    scaled = anchors * -scale
+    blocks = anchors.new_empty(2, count * min(chunk_size, num_rows))
+    for start in range(0, num_rows, chunk_size):
+        part = rows[start : start + chunk_size].to(anchors.dtype)
+        scores, cost = (block[: count * len(part)].view(count, len(part)) for block in blocks)
+        torch.mm(scaled, part.T, out=scores).add_(offset)
+        slope, cost = _slope_and_cost(scores, cost, scale)
+        if weights is not None:
+            weight = weights[:, start : start + chunk_size]
+            slope.mul_(weight)
+            cost.mul_(weight)
+        loss += cost.sum(1)
+        grad.addmm_(slope, part, alpha=scale)
+    return Terms(loss, grad)
+
+
+def _slope_and_cost(scores: Tensor, out: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """From ``-x`` return sigmoid(x), in its place, and softplus(x), in ``out``.
+
+    ``softplus(x) = -log(sigmoid(-x))`` takes a tenth of the time of ``F.softplus``, whose log1p is
+    not vectorised; for tiny terms it rounds at the type's epsilon, without bias.
+    """
+    if scale > _FAST_SCALE:
+        cost = F.softplus(scores.neg_())
+        return scores.sigmoid_(), cost
+    scores.sigmoid_()
+    torch.log(scores, out=out).neg_()
+    return scores.neg_().add_(1), out
+
+
+def drawn_terms(
+    anchors: Tensor,
+    bank: Tensor,
+    draws: Tensor,
+    scale: float,
+    offset: float | Tensor,
+    weights: Tensor | None = None,
+) -> Terms:
+    """Sum over drawn rows by gathering them, an anchor at a time: for banks far larger than ``K``.
+
+    Args:
+        anchors: ``(B, D)``.
+        bank: ``(N, D)``.
+        draws: Rows of each anchor's negatives, ``(B, K)``.
+        scale: ``1 / T``.
+        offset: ``log Z + log c'``.
+        weights: Weight of each draw, ``(B, K)``.
+    """
+    parts = [
+        negative_terms(
+            anchors[i : i + 1],
+            bank.index_select(0, draws[i]),
+            scale,
+            offset,
+            None if weights is None else weights[i : i + 1],
+            draws.shape[1],
+        )
+        for i in range(len(anchors))
+    ]
+    if not parts:
+        return Terms(anchors.new_zeros(0), torch.zeros_like(anchors))
+    return Terms(*(torch.cat(items) for items in zip(*parts, strict=True)))
+
+
+def without_row(
+    terms: Terms, anchors: Tensor, rows: Tensor, scale: float, offset: float | Tensor
+) -> Terms:
+    """Take one row an anchor, ``(B, D)``, out of a sum over all rows."""
+    scores = (anchors * rows).sum(1) * scale - offset
+    slope = scores.sigmoid()[:, None] * scale
+    return Terms(terms.loss - F.softplus(scores), terms.grad - slope * rows)
+
+
+def positive_terms(
+    anchors: Tensor, positives: Tensor, scale: float, offset: float | Tensor
+) -> Terms:
+    """Return ``softplus(-x)`` of each anchor and its positive, ``(B, D)``."""
+    scores = (anchors * positives).sum(1) * scale - offset
+    slope = torch.sigmoid(-scores)[:, None] * -scale
+    return Terms(F.softplus(-scores), slope * positives)
+
+
+def attach_gradient(anchors: Tensor, terms: Terms) -> Tensor:
+    """Return the loss ``(B,)`` such that its gradient by the anchors is the one that is known."""
+    return _KnownGradient.apply(anchors, terms.loss, terms.grad)
+
+
+class _KnownGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, loss: Tensor, grad: Tensor) -> Tensor:
+        ctx.save_for_backward(grad)
+        return loss.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
-        return (grad_loss[:, None] * grad, *([None] * 8))
+        return grad_loss[:, None] * grad, None, None
