@@ -14,6 +14,7 @@ from .sparse_ops import (
     SparseConv3d,
     SparseResidualBlock,
     SubMConv3d,
+    announce_layouts,
     sparse_conv_module,
     spconv_autocast,
 )
@@ -128,6 +129,10 @@ class BEVFusionSparseEncoder(BaseModule):
     def bev_size(self, sparse_shape: Sequence[int]) -> tuple[int, int]:
         """Cells (X, Y) of the map that a grid of ``sparse_shape`` (x, y, z) cells gives."""
         return self._shape_after_convolutions(sparse_shape)[1:]
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        announce_layouts(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _residual_stages(self, norm_cfg: dict) -> list[list]:
         stages, channels = [], self.base_channels

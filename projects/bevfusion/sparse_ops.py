@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import spconv.pytorch as spconv
@@ -12,8 +12,7 @@ from mmcv.cnn import build_norm_layer
 from spconv.core import ConvAlgo
 from torch import Tensor, nn
 
-# Orders in which spconv 2.x ('out' first) and spconv 1.x or MMCV ('out' last) store a kernel.
-_FIRST, _LAST = 'out, kx, ky, kz, in', 'kx, ky, kz, in, out'
+from .kernel_layout import choose_layout, layouts_of_file, to_out_first
 
 
 class _PortableConv:
@@ -30,13 +29,12 @@ class _PortableConv:
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
         key = f'{prefix}weight'
+        of_file = self.__dict__.pop('layouts_of_file', ())
         if key in state_dict:
-            layout = kernel_layout(
-                state_dict[key].shape, self.weight.shape, local_metadata.get('version')
+            layout = choose_layout(
+                state_dict[key].shape, self.weight.shape, local_metadata.get('version'), of_file
             )
-            if layout == _LAST:
-                kernel = state_dict[key].permute(4, 0, 1, 2, 3).contiguous()
-                state_dict = {**state_dict, key: kernel}
+            state_dict = {**state_dict, key: to_out_first(state_dict[key], layout)}
         # Not super(): MMDetection3D replaces SparseModule's loader by one that goes by the
         # version tag alone and so permutes untagged kernels that are already right.
         nn.Module._load_from_state_dict(self, state_dict, prefix, local_metadata, *args)
@@ -121,25 +119,28 @@ def spconv_autocast(device_type: str) -> AbstractContextManager:
     return torch.autocast(device_type, enabled=False)
 
 
-def kernel_layout(given: Sequence[int], own: Sequence[int], version: int | None) -> str:
-    """Axis order of a stored sparse kernel, decided by its shape.
+def announce_layouts(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+    """Tell the sparse convolutions in a module which kernel layouts a checkpoint can have.
+
+    Call it just before they load; each forgets it when it has.
 
     Args:
-        given: Shape in the checkpoint.
-        own: Shape in this model, (out, kx, ky, kz, in).
-        version: The checkpoint's version tag of the layer (2 is spconv 2.x). It only decides
-            where both orders have the same shape.
-
-    Returns:
-        The order; an unknown shape counts as ours, and loading then reports the mismatch.
+        module: Holds the convolutions.
+        state_dict: The checkpoint's weights.
+        prefix: What stands before the names of the module's parameters in there.
     """
-    given, own = tuple(given), tuple(own)
-    last = (*own[1:], own[0])
-    if given == last and given != own:
-        return _LAST
-    if given == last == own and version == 1:
-        return _LAST
-    return _FIRST
+    layers = {
+        name: layer for name, layer in module.named_modules() if isinstance(layer, _PortableConv)
+    }
+    layouts = layouts_of_file(
+        {
+            name: (state_dict[f'{prefix}{name}.weight'].shape, layer.weight.shape)
+            for name, layer in layers.items()
+            if f'{prefix}{name}.weight' in state_dict
+        }
+    )
+    for layer in layers.values():
+        layer.layouts_of_file = layouts
 
 
 def _cuda_autocast_dtype() -> torch.dtype:
