@@ -7,4 +7,4 @@ _base_ = [
 ]
 
 # The last five epochs see no pasted objects.
-custom_hooks = [dict(type='DisableObjectSampleHook', disable_after_epoch=15)]
+custom_hooks = [dict(type='FadeObjectSampleHook', after_epoch=15)]

@@ -5,6 +5,8 @@ from .bbox_coder import TransFusionBBoxCoder
 from .bevfusion import BEVFusion
 from .db_sampler import BEVFusionDataBaseSampler
 from .decoder_layer import TransformerDecoderLayer
+from .encoder_check import EncoderCheck, check_encoder
+from .fade_object_sample_hook import FadeObjectSampleHook
 from .rotated_iou import RotatedOverlaps3D, rotated_iou_3d
 from .sparse_encoder import BEVFusionSparseEncoder
 from .transforms import BEVFusionGlobalRotScaleTrans, BEVFusionRandomFlip3D
@@ -18,6 +20,8 @@ __all__ = [
     'BEVFusionGlobalRotScaleTrans',
     'BEVFusionRandomFlip3D',
     'BEVFusionSparseEncoder',
+    'EncoderCheck',
+    'FadeObjectSampleHook',
     'HeuristicAssigner3D',
     'HungarianAssigner3D',
     'IoU3DCost',
@@ -26,5 +30,6 @@ __all__ = [
     'TransFusionHead',
     'TransformerDecoderLayer',
     'Voxelization',
+    'check_encoder',
     'rotated_iou_3d',
 ]
