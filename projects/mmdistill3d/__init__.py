@@ -1,9 +1,10 @@
 """Distillation of 3D detectors: what knows boxes, BEV grids and sparse tensors."""
 
 import mmdistill  # noqa: F401  (registers Distiller, links, losses and hooks)
+from mmdistill3d import losses
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
 
-__all__ = ['BEVFusionDistiller', 'BEVGrid', 'BoxMask', 'ObjectSampler']
+__all__ = ['BEVFusionDistiller', 'BEVGrid', 'BoxMask', 'ObjectSampler', 'losses']

@@ -1,0 +1,10 @@
+"""Losses that know boxes, detection heads and sparse tensors, one family a file or folder."""
+
+from mmdistill3d.losses.response import (
+    AnchorHeadKDLoss,
+    CenterHeadKDLoss,
+    HeatmapKDLoss,
+    TransFusionKDLoss,
+)
+
+__all__ = ['AnchorHeadKDLoss', 'CenterHeadKDLoss', 'HeatmapKDLoss', 'TransFusionKDLoss']

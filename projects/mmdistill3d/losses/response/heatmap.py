@@ -1,0 +1,175 @@
+"""Distillation of class heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmdistill.connectors.checks import check_same_shape
+from mmdistill.losses.reduce import as_float
+from mmdistill3d.bev import BEVGrid
+from mmdistill3d.gaussians import class_gaussians
+from mmdistill3d.losses.response.scores import (
+    check_form,
+    logits_of,
+    score_distance,
+    scores_of,
+    weighted_ratio,
+)
+
+KINDS = ('logits', 'probabilities')
+WEIGHTS = ('product', 'teacher', 'gt')
+
+
+@MODELS.register_module()
+class HeatmapKDLoss(nn.Module):
+    r"""The student's class heatmap follows the teacher's where objects are.
+
+    .. math:: L = \sum_i w_i\, d(p_i, t_i) \,/ \sum_i w_i, \qquad w_i = t_i\, g_i
+
+    over samples, classes and cells ``i``, with the student's and the teacher's scores
+    :math:`p, t`, the Gaussians ``g`` of the annotated boxes of each class, and ``d`` by ``form``
+    (:func:`~mmdistill3d.losses.response.scores.score_distance`). A detection head's map is
+    background almost everywhere; its plain mean teaches silence. A ``mask`` multiplies ``w``.
+
+    Source: Yang et al., "Towards Efficient 3D Object Detection with Knowledge Distillation",
+    NeurIPS 2022; the distance of Li et al., "Generalized Focal Loss", NeurIPS 2020.
+
+    Takes: class maps (B, K, H, W) of one shape; boxes; mask.
+
+    Config lines (BEVFusion; one link for each task of a ``CenterHead``, whose loss overwrites its
+    logits, hence the copy)::
+
+        student='bbox_head.heatmap_head', teacher='bbox_head.heatmap_head',
+        loss=dict(type='HeatmapKDLoss', point_cloud_range=point_cloud_range)
+
+        student=dict(layer='pts_bbox_head[1][0].heatmap', clone=True),
+        teacher='pts_bbox_head[1][0].heatmap',
+        loss=dict(type='HeatmapKDLoss', point_cloud_range=point_cloud_range, axes='yx',
+                  classes=[1, 2])
+
+    Args:
+        point_cloud_range: Range of the map in metres, as in the detector's voxelisation.
+        axes: Order of the map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
+        classes: Label of each channel; default channel ``k`` is label ``k``.
+        weights: ``'product'`` :math:`t g`, ``'teacher'`` :math:`t`, or ``'gt'`` :math:`g`. Only
+            ``'teacher'`` needs no annotated boxes.
+        background: Least weight of every cell and class.
+        form: ``'quality'``, ``'kl'`` or ``'mse'``.
+        student: What the student's map holds: ``'logits'`` or ``'probabilities'``.
+        teacher: What the teacher's map holds.
+        min_overlap: IoU that bounds the Gaussians' radius, as the head's ``gaussian_overlap``.
+        min_radius: Least radius of a Gaussian in cells.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        point_cloud_range: Sequence[float],
+        axes: str = 'xy',
+        classes: Sequence[int] | None = None,
+        weights: str = 'product',
+        background: float = 0.0,
+        form: str = 'quality',
+        student: str = 'logits',
+        teacher: str = 'logits',
+        min_overlap: float = 0.1,
+        min_radius: int = 2,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if student not in KINDS or teacher not in KINDS:
+            raise ValueError(
+                f'student and teacher hold one of {KINDS}, not {student!r}, {teacher!r}'
+            )
+        if weights not in WEIGHTS:
+            raise ValueError(f'weights is one of {WEIGHTS}, not {weights!r}')
+        if background < 0:
+            raise ValueError(f'background is a weight, not negative; got {background}')
+        self.grid = BEVGrid(point_cloud_range, axes)
+        self.classes = None if classes is None else list(classes)
+        self.weights, self.background, self.form = weights, background, check_form(form)
+        self.student_kind, self.teacher_kind = student, teacher
+        self.min_overlap, self.min_radius = min_overlap, min_radius
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        data_samples: list | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss between two class maps.
+
+        Args:
+            student: ``(B, K, H, W)``.
+            teacher: ``(B, K, H, W)``.
+            data_samples: Samples with ``gt_instances_3d``.
+            mask: Further weights ``(B, 1, H, W)``.
+
+        Raises:
+            ValueError: The maps differ in shape, have other channels than ``classes`` says, or
+                there are no annotated boxes.
+        """
+        check_same_shape(student, teacher)
+        if self.classes is not None and len(self.classes) != student.shape[1]:
+            raise ValueError(
+                f'the maps have {student.shape[1]} classes, and classes names {self.classes}'
+            )
+        student, teacher = as_float(student), as_float(teacher.detach())
+        target = scores_of(teacher, self.teacher_kind)
+        weights = self.cell_weights(target, data_samples)
+        if mask is not None:
+            weights = weights * mask.to(weights)
+        distance = score_distance(logits_of(student, self.student_kind), target, self.form)
+        return self.loss_weight * weighted_ratio(distance, weights)
+
+    @torch.no_grad()
+    def cell_weights(self, target: Tensor, data_samples: list | None) -> Tensor:
+        """Return the weight of each class and cell, ``(B, K, H, W)``.
+
+        Args:
+            target: The teacher's scores, ``(B, K, H, W)``.
+            data_samples: Samples with ``gt_instances_3d``.
+        """
+        if self.weights == 'teacher':
+            return target.clamp(min=self.background)
+        gaussians = self.gaussians(target, data_samples)
+        weights = gaussians * target if self.weights == 'product' else gaussians
+        return weights.clamp(min=self.background)
+
+    def gaussians(self, like: Tensor, data_samples: list | None) -> Tensor:
+        """Return the Gaussians of the annotated boxes in the shape and type of ``like``.
+
+        Raises:
+            ValueError: The batch has no annotated boxes, or is another than the map's.
+        """
+        _check_annotated(data_samples, len(like))
+        instances = [sample.gt_instances_3d for sample in data_samples]
+        return class_gaussians(
+            [gt.bboxes_3d.tensor.to(like.device) for gt in instances],
+            [gt.labels_3d.to(like.device) for gt in instances],
+            range(like.shape[1]) if self.classes is None else self.classes,
+            tuple(like.shape[2:]),
+            self.grid,
+            self.min_overlap,
+            self.min_radius,
+        ).to(like)
+
+
+def _check_annotated(data_samples: Any, batch_size: int) -> None:
+    if not data_samples or not all(hasattr(s, 'gt_instances_3d') for s in data_samples):
+        raise ValueError(
+            'needs the annotated boxes of the batch: pack gt_bboxes_3d and gt_labels_3d in the '
+            "training pipeline (Pack3DDetInputs), or weigh by weights='teacher' alone"
+        )
+    if len(data_samples) != batch_size:
+        raise ValueError(
+            f'the map is a batch of {batch_size}, and there are {len(data_samples)} samples'
+        )

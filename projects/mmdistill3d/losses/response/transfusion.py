@@ -1,0 +1,285 @@
+"""Distillation of TransFusion's object queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from mmdistill.address import describe
+from mmdistill.losses.reduce import as_float
+from mmdistill3d.losses.response.boxes import BoxDistance, find_head
+from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
+
+CODER_KEYS = ('pc_range', 'voxel_size', 'out_size_factor')
+OUTPUTS = ('center', 'height', 'dim', 'rot', 'heatmap', 'query_heatmap_score')
+
+
+@MODELS.register_module()
+class TransFusionKDLoss(nn.Module):
+    r"""Each confident query of the teacher teaches the student's query of the same object.
+
+    Queries are peaks of a heatmap in the order of their scores: the same index means nothing.
+    They are matched one to one by the Hungarian algorithm, which minimises
+
+    .. math:: \sum_{t} c_t\, (\lambda_c |p_{s(t)} - p_t|_1 + \lambda_d \min(d_{s(t), t}, d_{max}))
+
+    with class probabilities ``p``, BEV distance ``d`` of the decoded centres and the teacher's
+    confidence ``c`` (the score that it would put on the box). Over the pairs nearer than
+    :math:`d_{max}`, with weights ``c``, the loss is the mean of class distance and box distance
+    (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With ``heatmap_weight``, the
+    student's dense heatmap is read in the cell of every teacher query, too, and drawn to the
+    teacher's heatmap score there: so it also learns of objects to which it sent no query.
+
+    Nothing in the student's or teacher's outputs is changed. Matching waits for the device once a
+    step, as label assignment does.
+
+    Source: Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020 (matching);
+    Chang et al., "DETRDistill", ICCV 2023; Bai et al., "TransFusion", CVPR 2022 (the head).
+
+    Takes: raw outputs of TransFusionHead, as dicts; models for their coders.
+
+    Config lines::
+
+        student='bbox_head[0][0]', teacher='bbox_head[0][0]',
+        loss=dict(type='TransFusionKDLoss', heatmap_weight=1.0, loss_weight=0.5)
+
+    Args:
+        class_weight: Weight of the class distance.
+        box_weight: Weight of the box distance.
+        heatmap_weight: Weight of the reading of the dense heatmap; 0 leaves it out.
+        box_weights: Weights of the parts of a box.
+        beta: See :class:`~mmdistill3d.losses.response.boxes.BoxDistance`.
+        form: Distance of class scores: ``'quality'``, ``'kl'`` or ``'mse'``.
+        class_cost: :math:`\lambda_c`.
+        distance_cost: :math:`\lambda_d`, per metre.
+        max_distance: :math:`d_{max}` in metres.
+        num_queries: Take this many of the teacher's queries, the most confident; default all, but
+            never more than the student has.
+        student_coder: ``pc_range``, ``voxel_size`` and ``out_size_factor`` of the student;
+            default those of its ``bbox_head.bbox_coder``.
+        teacher_coder: The same of the teacher.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        class_weight: float = 1.0,
+        box_weight: float = 1.0,
+        heatmap_weight: float = 0.0,
+        box_weights: dict[str, float] | None = None,
+        beta: float = 0.1,
+        form: str = 'quality',
+        class_cost: float = 1.0,
+        distance_cost: float = 1.0,
+        max_distance: float = 4.0,
+        num_queries: int | None = None,
+        student_coder: dict | None = None,
+        teacher_coder: dict | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if max_distance <= 0:
+            raise ValueError(f'max_distance is in metres and positive, got {max_distance}')
+        if num_queries is not None and num_queries < 1:
+            raise ValueError(f'num_queries is at least 1, got {num_queries}')
+        self.class_weight, self.box_weight = class_weight, box_weight
+        self.heatmap_weight, self.loss_weight = heatmap_weight, loss_weight
+        self.box_distance = BoxDistance(box_weights, beta)
+        self.form = check_form(form)
+        self.class_cost, self.distance_cost = class_cost, distance_cost
+        self.max_distance, self.num_queries = max_distance, num_queries
+        self.student_coder = _coder(student_coder, 'student_coder')
+        self.teacher_coder = _coder(teacher_coder, 'teacher_coder')
+
+    def forward(
+        self,
+        student: dict[str, Tensor],
+        teacher: dict[str, Tensor],
+        *,
+        student_model: Any = None,
+        teacher_model: Any = None,
+    ) -> Tensor:
+        """Return the loss between the raw outputs of two heads.
+
+        Args:
+            student: Outputs of the student's head, as :class:`bevfusion.TransFusionHead` gives
+                them; of several decoder layers the last is taken.
+            teacher: Outputs of the teacher's head.
+            student_model: The student, for its coder.
+            teacher_model: The teacher, for its coder.
+
+        Raises:
+            ValueError: An output is missing, the heads have other classes, or there is no coder.
+        """
+        mine_coder = self.student_coder or _coder_of(student_model, 'student')
+        mine = read_queries(student, mine_coder)
+        with torch.no_grad():
+            theirs = read_queries(
+                {key: value.detach() for key, value in teacher.items()},
+                self.teacher_coder or _coder_of(teacher_model, 'teacher'),
+            )
+            _check_classes(mine, theirs)
+            theirs = theirs.most_confident(
+                min(self.num_queries or len(theirs), len(theirs), len(mine))
+            )
+            pairs, distance = self._match(mine, theirs)
+        mine_logits, mine_boxes = _take(mine.logits, pairs), _take(mine.boxes, pairs)
+        weights = theirs.confidence * (distance < self.max_distance)
+        classes = score_distance(mine_logits, theirs.logits.sigmoid(), self.form).sum(-1)
+        boxes = self.box_distance(mine_boxes, theirs.boxes)
+        loss = weighted_ratio(self.class_weight * classes + self.box_weight * boxes, weights)
+        if self.heatmap_weight:
+            loss = loss + self.heatmap_weight * self._heatmap(student, mine_coder, theirs)
+        return self.loss_weight * loss
+
+    def _match(self, mine: Queries, theirs: Queries) -> tuple[Tensor, Tensor]:
+        """Return the student's query for each of the teacher's, (B, P), and their distance (m)."""
+        distance = (theirs.boxes[:, :, None, :2] - mine.boxes.detach()[:, None, :, :2]).norm(dim=-1)
+        cost = self.distance_cost * distance.clamp(max=self.max_distance)
+        cost = cost + self.class_cost * torch.cdist(
+            theirs.logits.sigmoid(), mine.logits.detach().sigmoid(), p=1
+        )
+        # Where a few teachers' queries must take what others leave, the confident go first.
+        cost = torch.nan_to_num(theirs.confidence[..., None] * cost, nan=1e4, posinf=1e4)
+        matched = [linear_sum_assignment(sample)[1] for sample in cost.cpu().numpy()]
+        pairs = torch.stack([torch.from_numpy(columns) for columns in matched])
+        pairs = pairs.to(distance.device, torch.long)
+        return pairs, distance.gather(2, pairs[..., None]).squeeze(2)
+
+    def _heatmap(self, student: dict[str, Tensor], coder: dict, theirs: Queries) -> Tensor:
+        """Return the distance of the student's heatmap from the teacher's score at its queries."""
+        logits = as_float(student['dense_heatmap'])
+        size = logits.shape[2:]
+        cells = ((theirs.boxes[..., :2] - _start(coder, logits)) / _cell_m(coder, logits)).floor()
+        limits = cells.new_tensor(list(size))
+        inside = ((cells >= 0) & (cells < limits)).all(-1)
+        cells = cells.nan_to_num().clamp(min=cells.new_zeros(2), max=limits - 1).long()
+        flat = (theirs.labels * size[0] + cells[..., 0]) * size[1] + cells[..., 1]
+        read = logits.flatten(1).gather(1, flat)
+        return weighted_ratio(
+            score_distance(read, theirs.peak, self.form), theirs.confidence * inside
+        )
+
+
+@dataclass
+class Queries:
+    """Object queries of a batch; P of each sample.
+
+    Attributes:
+        logits: Class logits, ``(B, P, K)``.
+        boxes: Boxes in metric form, ``(B, P, 8 or 10)``.
+        labels: Class, ``(B, P)``.
+        peak: Score of the class heatmap where the query began, ``(B, P)``.
+        confidence: Score of the box, ``(B, P)``.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    labels: Tensor
+    peak: Tensor
+    confidence: Tensor
+
+    def __len__(self) -> int:
+        return self.logits.shape[1]
+
+    def most_confident(self, number: int) -> Queries:
+        """Return the ``number`` queries of highest confidence of each sample, in that order."""
+        top = self.confidence.topk(number, dim=1).indices
+        return Queries(
+            _take(self.logits, top),
+            _take(self.boxes, top),
+            self.labels.gather(1, top),
+            self.peak.gather(1, top),
+            self.confidence.gather(1, top),
+        )
+
+
+def read_queries(outputs: dict[str, Tensor], coder: dict) -> Queries:
+    """Read queries out of raw outputs, which are left as they are; gradients pass.
+
+    The score of a box is the class probability times the heatmap's peak, of the query's class
+    (``query_labels``; heads that do not return it take the class of the largest product).
+
+    Args:
+        outputs: ``center`` ``(B, 2, L * P)`` in cells, ``height``, ``dim`` (logarithms), ``rot``
+            (sine, cosine), ``heatmap`` logits, maybe ``vel``; ``query_heatmap_score`` (B, K, P).
+        coder: ``pc_range``, ``voxel_size`` and ``out_size_factor``.
+
+    Raises:
+        ValueError: An output is missing.
+    """
+    missing = [key for key in OUTPUTS if not isinstance(outputs, dict) or key not in outputs]
+    if missing:
+        raise ValueError(
+            f"expected the outputs of a TransFusionHead (layer 'bbox_head[0][0]'), got "
+            f'{describe(outputs)}, without {missing}'
+        )
+    number = outputs['query_heatmap_score'].shape[-1]
+    last = {
+        key: as_float(outputs[key][..., -number:]).transpose(1, 2)
+        for key in (*OUTPUTS, 'vel')
+        if key in outputs
+    }
+    center = last['center'] * _cell_m(coder, last['center']) + _start(coder, last['center'])
+    parts = [center, last['height'], last['dim'], last['rot']]
+    boxes = torch.cat(parts + ([last['vel']] if 'vel' in last else []), dim=-1)
+    peaks = last['query_heatmap_score']
+    scores = last['heatmap'].detach().sigmoid() * peaks.detach()
+    labels = outputs.get('query_labels')
+    labels = scores.argmax(-1) if labels is None else labels.long()
+    of_class = labels[..., None]
+    return Queries(
+        last['heatmap'],
+        boxes,
+        labels,
+        peaks.gather(2, of_class).squeeze(2),
+        scores.gather(2, of_class).squeeze(2),
+    )
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """Rows ``(B, P, C)`` at ``index`` (B, Q)."""
+    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _check_classes(mine: Queries, theirs: Queries) -> None:
+    if mine.logits.shape[-1] != theirs.logits.shape[-1] or len(mine.logits) != len(theirs.logits):
+        raise ValueError(
+            f'the student has {mine.logits.shape[-1]} classes in a batch of {len(mine.logits)}, '
+            f'the teacher {theirs.logits.shape[-1]} in a batch of {len(theirs.logits)}; both need '
+            'one list of classes in one order'
+        )
+
+
+def _coder(config: dict | None, argument: str) -> dict | None:
+    if config is None:
+        return None
+    missing = [key for key in CODER_KEYS if key not in config]
+    if missing:
+        raise ValueError(f'{argument} needs {list(CODER_KEYS)}; {missing} are missing in {config}')
+    return {key: config[key] for key in CODER_KEYS}
+
+
+def _coder_of(model: Any, role: str) -> dict:
+    coder = getattr(find_head(model, f'{role}_model'), 'bbox_coder', None)
+    if not all(hasattr(coder, key) for key in CODER_KEYS):
+        raise ValueError(
+            f"the {role}'s bbox_coder is {type(coder).__name__}, without {CODER_KEYS}; give "
+            f'{role}_coder=dict(pc_range=..., voxel_size=..., out_size_factor=...)'
+        )
+    return {key: getattr(coder, key) for key in CODER_KEYS}
+
+
+def _start(coder: dict, like: Tensor) -> Tensor:
+    """Start (x, y) of the range in metres."""
+    return like.new_tensor(list(coder['pc_range'])[:2])
+
+
+def _cell_m(coder: dict, like: Tensor) -> Tensor:
+    """Size (x, y) of a BEV cell in metres."""
+    return like.new_tensor(list(coder['voxel_size'])[:2]) * coder['out_size_factor']
