@@ -6,5 +6,13 @@ from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
+from mmdistill3d.teacher_labels import TeacherLabels
 
-__all__ = ['BEVFusionDistiller', 'BEVGrid', 'BoxMask', 'ObjectSampler', 'losses']
+__all__ = [
+    'BEVFusionDistiller',
+    'BEVGrid',
+    'BoxMask',
+    'ObjectSampler',
+    'TeacherLabels',
+    'losses',
+]
