@@ -4,6 +4,7 @@ import mmdistill  # noqa: F401  (registers Distiller, links, losses and hooks)
 from mmdistill3d import losses
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
+from mmdistill3d.init_hook import Det3DInitHook
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
 from mmdistill3d.teacher_labels import TeacherLabels
@@ -12,6 +13,7 @@ __all__ = [
     'BEVFusionDistiller',
     'BEVGrid',
     'BoxMask',
+    'Det3DInitHook',
     'ObjectSampler',
     'TeacherLabels',
     'losses',

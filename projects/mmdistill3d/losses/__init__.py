@@ -1,5 +1,7 @@
 """Losses that know boxes, detection heads and sparse tensors, one family a file or folder."""
 
+from mmdistill3d.losses.contrastive import ObjectContrastLoss
+from mmdistill3d.losses.relational import ObjectRelationLoss
 from mmdistill3d.losses.response import (
     AnchorHeadKDLoss,
     CenterHeadKDLoss,
@@ -7,4 +9,11 @@ from mmdistill3d.losses.response import (
     TransFusionKDLoss,
 )
 
-__all__ = ['AnchorHeadKDLoss', 'CenterHeadKDLoss', 'HeatmapKDLoss', 'TransFusionKDLoss']
+__all__ = [
+    'AnchorHeadKDLoss',
+    'CenterHeadKDLoss',
+    'HeatmapKDLoss',
+    'ObjectContrastLoss',
+    'ObjectRelationLoss',
+    'TransFusionKDLoss',
+]

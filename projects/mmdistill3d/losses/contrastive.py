@@ -1,0 +1,156 @@
+"""Contrastive losses between objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine import dist
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmdistill.losses.embedding import build_projectors, embed
+from mmdistill3d.bev import BEVGrid
+from mmdistill3d.losses.relational import check_bev_maps
+from mmdistill3d.masks import gt_boxes
+from mmdistill3d.roi import roi_features
+
+SAME_CLASS = ('negative', 'ignore')
+
+
+@MODELS.register_module()
+class ObjectContrastLoss(BaseModule):
+    r"""An object looks to the student as it does to the teacher, and unlike the other objects.
+
+    Both maps are sampled at points of each annotated box and projected to embeddings of unit length
+    :math:`s_i, t_i`. The loss is the symmetric InfoNCE over the objects of the batch: the mean over
+    ``i`` of
+
+    .. math:: -\frac12 \left( \log \frac{e^{s_i t_i / T}}{\sum_{j \in N_i} e^{s_i t_j / T}}
+              + \log \frac{e^{s_i t_i / T}}{\sum_{j \in N_i} e^{s_j t_i / T}} \right)
+
+    where :math:`N_i` holds ``i`` and the objects that count as its negatives. A scene has dozens of
+    objects, so that small batches of scenes still have many negatives.
+
+    Source: van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018,
+    in the symmetric form of Radford et al., ICML 2021; over objects, and without those of one
+    class, as the negatives of Tian et al., "Contrastive Representation Distillation", ICLR 2020.
+
+    Takes: BEV maps (B, C, H, W), sizes may differ; annotated boxes and labels.
+
+    Config lines::
+
+        neck_objects=dict(
+            student='pts_neck[0]', teacher='pts_neck[0]',
+            loss=dict(type='ObjectContrastLoss', student_channels=256, teacher_channels=512,
+                      point_cloud_range=point_cloud_range))
+
+    Args:
+        student_channels: Channels of the student's map.
+        teacher_channels: Channels of the teacher's map.
+        point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
+        size: ``(n, m)`` points along the length and the width of a box; the projector pools them.
+        expand: Factor of length and width.
+        embed_dims: Size of the embeddings.
+        projector: Config of the projectors, without channels; default a pooled linear
+            :class:`~mmdistill.connectors.MLPProjector`. Both are trained.
+        temperature: ``T``.
+        same_class: ``'ignore'`` leaves objects of the class of ``i`` out of :math:`N_i`, so that no
+            car is pushed away from the other cars; ``'negative'`` keeps them.
+        gather: Take the other ranks' objects as further negatives. Ranks have unequal numbers of
+            objects, so this waits for the device once a step.
+        axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
+        teacher_axes: The same for the teacher; default the student's.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        point_cloud_range: Sequence[float],
+        size: tuple[int, int] = (3, 3),
+        expand: float = 1.0,
+        embed_dims: int = 128,
+        projector: dict | None = None,
+        temperature: float = 0.07,
+        same_class: str = 'negative',
+        gather: bool = False,
+        axes: str = 'xy',
+        teacher_axes: str | None = None,
+        loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, got {temperature}')
+        if same_class not in SAME_CLASS:
+            raise ValueError(f'same_class is one of {SAME_CLASS}, not {same_class!r}')
+        self.student_projector, self.teacher_projector = build_projectors(
+            student_channels, teacher_channels, embed_dims, projector
+        )
+        self.grid = BEVGrid(point_cloud_range, axes)
+        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.size, self.expand = tuple(size), expand
+        self.temperature, self.same_class = temperature, same_class
+        self.gather, self.loss_weight = gather, loss_weight
+
+    def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
+        """Return the loss of two maps; zero without boxes.
+
+        Args:
+            student: ``(B, Cs, H, W)``.
+            teacher: ``(B, Ct, H', W')``.
+            data_samples: Samples with ``gt_instances_3d``: ``bboxes_3d`` and ``labels_3d``.
+
+        Raises:
+            ValueError: A feature is no map or has other channels, or there are no annotations.
+        """
+        check_bev_maps(student, teacher)
+        boxes = gt_boxes(data_samples)
+        labels = torch.cat([s.gt_instances_3d.labels_3d for s in data_samples]).to(student.device)
+        with torch.autocast(student.device.type, enabled=False):
+            mine = roi_features(student, boxes, self.grid, self.size, self.expand)
+            theirs = roi_features(
+                teacher.detach(), boxes, self.teacher_grid, self.size, self.expand
+            )
+            return self.loss_weight * self._contrast(
+                embed(self.student_projector, mine, 'student_channels'),
+                embed(self.teacher_projector, theirs, 'teacher_channels'),
+                labels,
+            )
+
+    def _contrast(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """InfoNCE of embeddings ``(N, D)``; the sum of nothing is a zero with gradients."""
+        all_student, all_teacher, all_labels, first = student, teacher, labels, 0
+        if self.gather and dist.get_world_size() > 1:
+            counts = dist.all_gather(torch.tensor(len(student), device=student.device))
+            counts = [int(count) for count in counts]
+            first = sum(counts[: dist.get_rank()])
+            all_student, all_teacher, all_labels = (
+                _gather(part, counts) for part in (student, teacher, labels)
+            )
+        own = torch.arange(first, first + len(student), device=student.device)
+        excluded = None
+        if self.same_class == 'ignore':
+            excluded = labels[:, None] == all_labels
+            excluded = excluded.scatter(1, own[:, None], False)
+        total = student.new_zeros(())
+        for anchors, others in ((student, all_teacher), (teacher, all_student)):
+            logits = anchors @ others.T / self.temperature
+            if excluded is not None:
+                logits = logits.masked_fill(excluded, -torch.inf)
+            total = total + F.cross_entropy(logits, own, reduction='sum')
+        return total / (2 * max(len(student), 1))
+
+
+def _gather(values: Tensor, counts: list[int]) -> Tensor:
+    """Concatenate the ranks' rows, of which each has ``counts``; the own keep their gradient."""
+    most = max(counts)
+    padded = values.new_zeros(most, *values.shape[1:])
+    padded[: len(values)] = values.detach()
+    parts = [part[:count] for part, count in zip(dist.all_gather(padded), counts, strict=True)]
+    parts[dist.get_rank()] = values
+    return torch.cat(parts)

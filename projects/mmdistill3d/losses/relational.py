@@ -1,0 +1,128 @@
+"""Relational losses: how the parts of an object resemble each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmdistill.address import describe
+from mmdistill.losses.reduce import as_float
+from mmdistill3d.bev import BEVGrid
+from mmdistill3d.masks import gt_boxes
+from mmdistill3d.roi import roi_features
+
+RELATIONS = ('cosine', 'gram')
+DISTANCES = {'l1': F.l1_loss, 'mse': F.mse_loss}
+
+
+@MODELS.register_module()
+class ObjectRelationLoss(nn.Module):
+    r"""The points of a box resemble each other in the student as they do in the teacher.
+
+    Both maps are sampled at ``P = n * m`` points of each annotated box, ``f_1 .. f_P``. With the
+    matrix ``A`` of their similarities, ``A_ij = <f_i, f_j> / (|f_i| |f_j|)``, the loss of a box is
+    the mean of ``|A_ij^student - A_ij^teacher|`` over all pairs, and that of a batch the mean over
+    its boxes, however large they are. Similarities need no connector: channels and map sizes may
+    differ.
+
+    Source: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework
+    for 3D Object Detection in Bird's-Eye View", CVPR 2023 (relation distillation, of crucial points
+    by cosines); with ``relation='gram'`` near to the inter-keypoint distillation of Huang et al.,
+    "TiG-BEV: Multi-view BEV 3D Object Detection via Target Inner-Geometry Learning", 2022.
+
+    Takes: BEV maps (B, C, H, W), sizes and channels may differ; annotated boxes.
+
+    Config lines::
+
+        neck_relation=dict(
+            student='pts_neck[0]', teacher='pts_neck[0]',
+            loss=dict(type='ObjectRelationLoss', point_cloud_range=point_cloud_range))
+
+    Args:
+        point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
+        size: ``(n, m)`` points along the length and the width of a box.
+        expand: Factor of length and width: above 1 the points also see a rim around the object.
+        relation: ``'cosine'`` as above; or ``'gram'``, ``A = F F^T / |F F^T|`` with the Frobenius
+            norm, in which points of strong features count more.
+        distance: ``'l1'`` or ``'mse'`` between the matrices.
+        axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
+        teacher_axes: The same for the teacher; default the student's.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        point_cloud_range: Sequence[float],
+        size: tuple[int, int] = (3, 3),
+        expand: float = 1.0,
+        relation: str = 'cosine',
+        distance: str = 'l1',
+        axes: str = 'xy',
+        teacher_axes: str | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if relation not in RELATIONS or distance not in DISTANCES:
+            raise ValueError(
+                f'relation is one of {RELATIONS} and distance one of {tuple(DISTANCES)}; got '
+                f'{relation!r}, {distance!r}'
+            )
+        if size[0] * size[1] < 2:
+            raise ValueError(f'one point has no relations: size is {tuple(size)}')
+        self.grid = BEVGrid(point_cloud_range, axes)
+        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.size, self.expand = tuple(size), expand
+        self.relation, self.distance, self.loss_weight = relation, distance, loss_weight
+
+    def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
+        """Return the loss of two maps; zero without boxes.
+
+        Args:
+            student: ``(B, Cs, H, W)``.
+            teacher: ``(B, Ct, H', W')``.
+            data_samples: Samples with ``gt_instances_3d.bboxes_3d``.
+
+        Raises:
+            ValueError: A feature is no map, or the batch has no annotations.
+        """
+        check_bev_maps(student, teacher)
+        boxes = gt_boxes(data_samples)
+        mine = self._relations(student, boxes, self.grid)
+        theirs = self._relations(teacher.detach(), boxes, self.teacher_grid)
+        if len(mine) == 0:
+            return as_float(student).sum() * 0
+        return self.loss_weight * DISTANCES[self.distance](mine, theirs.to(mine.dtype))
+
+    def _relations(self, feature: Tensor, boxes: list[Tensor], grid: BEVGrid) -> Tensor:
+        """Similarities ``(sum N_i, P, P)`` of the points of each box."""
+        with torch.autocast(feature.device.type, enabled=False):
+            points = roi_features(feature, boxes, grid, self.size, self.expand)
+            points = points.flatten(2).transpose(1, 2)
+            if self.relation == 'cosine':
+                points = _unit(points, dims=2)
+                return points @ points.transpose(1, 2)
+            return _unit(points @ points.transpose(1, 2), dims=(1, 2))
+
+
+def check_bev_maps(student: Any, teacher: Any) -> None:
+    """Demand two maps ``(B, C, H, W)`` of one batch; the ``ValueError`` names what was given."""
+    for feature in (student, teacher):
+        if not isinstance(feature, Tensor) or feature.dim() != 4:
+            raise ValueError(
+                f'expected BEV maps (B, C, H, W), got {describe(feature)}: choose another layer, '
+                'or add a selector to the layer address, e.g. [0]'
+            )
+    if len(student) != len(teacher):
+        raise ValueError(f'the student has {len(student)} samples, the teacher {len(teacher)}')
+
+
+def _unit(values: Tensor, dims: int | tuple[int, int]) -> Tensor:
+    """Scale to unit length; what has none, as beyond the map, stays zero and gets no gradient."""
+    square = values.square().sum(dims, keepdim=True)
+    has_length = square > 1e-12
+    return torch.where(has_length, values * torch.where(has_length, square, 1).rsqrt(), 0)
