@@ -3,6 +3,13 @@
 from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.projector import MLPProjector
 from mmdistill.connectors.resize import ResizeConnector
+from mmdistill.connectors.sparse import SparseLinearConnector
 from mmdistill.connectors.transpose import TransposeConnector
 
-__all__ = ['ConvConnector', 'MLPProjector', 'ResizeConnector', 'TransposeConnector']
+__all__ = [
+    'ConvConnector',
+    'MLPProjector',
+    'ResizeConnector',
+    'SparseLinearConnector',
+    'TransposeConnector',
+]

@@ -8,6 +8,7 @@ from mmdistill3d.losses.response import (
     HeatmapKDLoss,
     TransFusionKDLoss,
 )
+from mmdistill3d.losses.sparse import SparseFeatureLoss
 
 __all__ = [
     'AnchorHeadKDLoss',
@@ -15,5 +16,6 @@ __all__ = [
     'HeatmapKDLoss',
     'ObjectContrastLoss',
     'ObjectRelationLoss',
+    'SparseFeatureLoss',
     'TransFusionKDLoss',
 ]
