@@ -1,4 +1,4 @@
-"""Every config of configs/distill/losses trains: each loss is reachable from a config alone."""
+"""Every loss's config trains, and every combination: all are reachable from a config alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ import mmdistill3d  # noqa: F401  (registers)
 from lidarsim import Parameters, generate_dataset
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / 'configs' / 'distill' / 'losses'
-CONFIGS = sorted(FOLDER.glob('*.py'))
+CONFIGS = [
+    path
+    for folder in ('losses', 'combinations')
+    for path in sorted((ROOT / 'configs' / 'distill' / folder).glob('*.py'))
+]
 
 
 @pytest.fixture(scope='module')
