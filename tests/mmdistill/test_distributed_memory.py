@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from mmdistill.memory import QueueMemory
+from mmdistill.memory import ContrastMemory, QueueMemory
 
 ROOT = Path(__file__).parents[2]
 HEADER = """
@@ -60,8 +61,8 @@ class Embedder(torch.nn.Module):
         return {name: p.grad.clone() for name, p in self.named_parameters()}
 
 
-def train(model, batches):
-    """Take a step on each batch; return the gradients of the last and the state."""
+def train(model, batches, gather=None):
+    """Take a step on each batch; return losses, the gradients of the last and the state."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
     for batch in batches:
@@ -71,7 +72,10 @@ def train(model, batches):
         optimizer.step()
         losses.append(loss.detach())
     plain = getattr(model, 'module', model)
-    return dict(losses=losses, gradients=plain.gradients(), state=plain.state_dict())
+    if gather is not None:
+        gather.gather_whole()
+    state = {key: value.clone() for key, value in plain.state_dict().items()}
+    return dict(losses=losses, gradients=plain.gradients(), state=state)
 
 
 def object_batches(rank, steps=20):
@@ -110,3 +114,100 @@ torch.save(train(model, object_batches(rank)), f'{folder}/rank{rank}.pt')
         torch.testing.assert_close(one['state'][key], value, rtol=1e-4, atol=1e-5)
     means = [(a + b) / 2 for a, b in zip(one['losses'], other['losses'], strict=True)]
     torch.testing.assert_close(means, alone['losses'], rtol=1e-4, atol=1e-5)
+
+
+OPTIONS = dict(
+    plain=dict(),
+    classes=dict(exclude_same_class=True),
+    extra=dict(batch_negatives=True),
+    running=dict(normaliser='running'),
+    drawn=dict(form='exact'),
+    rows=dict(positive='current', bank_dtype='bfloat16'),
+)
+
+
+def scene_batches(rank, steps=20, draws=None):
+    """Three samples a rank and step, some of them twice; both ranks' for None."""
+    batches = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        index = torch.randint(0, 11, (6,))
+        batch = [torch.randn(6, 5), torch.randn(6, 5), index]
+        if draws:
+            batch.append(draws_of(index, draws))
+        part = slice(None) if rank is None else slice(3 * rank, 3 * rank + 3)
+        batches.append(tuple(value[part] for value in batch))
+    return batches
+
+
+def draws_of(index, count):
+    return (index[:, None] + torch.randint(1, 11, (len(index), count))) % 11
+
+
+def scene_model(**options):
+    memory = ContrastMemory(embed_dims=6, num_negatives=9, num_samples=11, chunk_size=4, **options)
+    return Embedder(memory)
+
+
+class Labelled(torch.nn.Module):
+    """Gives each sample the class ``index % 3``."""
+
+    def __init__(self, embedder):
+        super().__init__()
+        self.embedder = embedder
+
+    def forward(self, student, teacher, index, negatives=None):
+        return self.embedder(student, teacher, index, negatives, None, index % 3)
+
+    def gradients(self):
+        return self.embedder.gradients()
+
+
+SCENES = """
+results = {}
+for name, options in OPTIONS.items():
+    for kind in (dict(broadcast_buffers=True), dict(broadcast_buffers=False), dict(shard=True)):
+        kind = dict(kind)
+        shard = kind.pop('shard', False)
+        model = Labelled(scene_model(shard=shard, **options))
+        batches = scene_batches(rank, draws=9 if name == 'drawn' else None)
+        wrapped = DistributedDataParallel(model, **kind)
+        losses = train(wrapped, batches) if not shard else train_sharded(wrapped, batches)
+        results[name, shard, kind.get('broadcast_buffers', True)] = losses
+torch.save(results, f'{folder}/rank{rank}.pt')
+"""
+
+
+def train_sharded(model, batches):
+    """Like :func:`train`, and continue half-way from the checkpoint of an unsharded state."""
+    memory = model.module.embedder.memory
+    half = len(batches) // 2
+    first = train(model, batches[:half], gather=memory)
+    with pytest.raises(RuntimeError, match='gather_whole'):
+        model(*batches[0])
+        model.state_dict()
+    model.module.load_state_dict(first['state'])
+    second = train(model, batches[half:], gather=memory)
+    return {**second, 'losses': first['losses'] + second['losses']}
+
+
+def test_scene_banks_of_two_ranks_are_those_of_one_process(tmp_path):
+    results = run_on_two_ranks(SCENES, tmp_path)
+    for case in results[0]:
+        name, shard, _ = case
+        one, other = results[0][case], results[1][case]
+        assert_equal(one['state'], other['state'])
+        alone = train(
+            Labelled(scene_model(**OPTIONS[name])),
+            scene_batches(None, draws=9 if name == 'drawn' else None),
+        )
+        tolerance = 2e-2 if name == 'rows' else 1e-4
+        for key, value in alone['state'].items():
+            torch.testing.assert_close(
+                one['state'][key], value, rtol=tolerance, atol=tolerance, msg=f'{case} {key}'
+            )
+        means = [(a + b) / 2 for a, b in zip(one['losses'], other['losses'], strict=True)]
+        torch.testing.assert_close(means, alone['losses'], rtol=tolerance, atol=tolerance)
+        if shard:
+            whole = results[0][name, False, True]
+            torch.testing.assert_close(one['losses'], whole['losses'], rtol=1e-4, atol=1e-4)

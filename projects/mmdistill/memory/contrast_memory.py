@@ -11,10 +11,31 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdistill.memory.nce import noise_contrastive_loss
+from mmdistill.losses.reduce import as_float
+from mmdistill.memory.batch import Batch
+from mmdistill.memory.nce import (
+    Terms,
+    attach_gradient,
+    drawn_terms,
+    log_sum_exp,
+    negative_terms,
+    positive_terms,
+    score_constant,
+    score_offset,
+    without_row,
+)
+from mmdistill.memory.weights import draw_weights, row_weights, scaled_to
 
-FORMS = ('marginal', 'exact')
+FORMS = ('marginal', 'exact', 'shared')
 POSITIVES = ('row', 'current')
+NORMALISERS = ('analytic', 'running', 'first_batch')
+BANK_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+BANKS = ('student_bank', 'teacher_bank')
+
+# With this many rows a draw, gathering the drawn rows is faster than scoring all of them.
+_GATHER_FROM = 16
+# Part of the old normaliser that a running one keeps.
+_RUNNING = 0.9
 
 
 @MODELS.register_module()
@@ -28,7 +49,7 @@ class ContrastMemory(nn.Module):
 
     Defined behaviour: an index that occurs several times in a batch moves its row once, towards
     the mean; a sample whose embedding is not finite gives no loss, leaves its row and is counted in
-    ``num_skipped``.
+    ``num_skipped``; an anchor's own row is never its negative. Ranks need batches of one size.
 
     Source: Tian et al., "Contrastive Representation Distillation", ICLR 2020.
 
@@ -37,15 +58,25 @@ class ContrastMemory(nn.Module):
         num_negatives: ``K``, the negatives of each anchor.
         temperature: ``T``.
         momentum: Part of the old row that stays.
-        form: ``'marginal'``, the expectation over all draws, or ``'exact'``, ``K`` rows drawn
-            uniformly, never the anchor's own.
+        form: ``'marginal'``, the expectation over all draws; ``'exact'``, ``K`` rows drawn for each
+            anchor; ``'shared'``, ``K`` rows drawn for the batch, for very long banks.
         positive: What an anchor must agree with: ``'row'``, the own row of the bank as published,
             which is random until the sample's second visit, or ``'current'``, the other side's
             embedding of this step.
+        exclude_same_class: Leave rows of the anchor's class out of its negatives, as the published
+            training does; needs ``labels``. A row's class is known from its first visit on.
+        batch_negatives: Take the other embeddings of the global batch as further negatives, each
+            of the weight of one draw.
+        normaliser: ``Z``: ``'analytic'``, that of a fresh bank; ``'running'``, an average over
+            batches; ``'first_batch'``, as published, of the first batch that is finite.
+        bank_dtype: ``'float32'``, or ``'bfloat16'``, which halves the banks.
+        shard: Keep a part of the rows on each rank. Loss and updates are the same; a checkpoint
+            needs :meth:`gather_whole`, which :class:`~mmdistill.hooks.DistillHook` calls.
         rows_per_sample: Rows of each sample, where parts of a sample are contrasted.
         num_samples: Length of the data set; normally left to
             :class:`~mmdistill.hooks.DistillHook`, which reads it.
-        chunk_size: Rows of a bank that are compared at a time, which bounds the memory.
+        chunk_size: Rows of a bank that are compared at a time, which bounds the memory to a few
+            times ``B * chunk_size`` numbers.
     """
 
     student_bank: Tensor
@@ -60,37 +91,46 @@ class ContrastMemory(nn.Module):
         momentum: float = 0.5,
         form: str = 'marginal',
         positive: str = 'row',
+        exclude_same_class: bool = False,
+        batch_negatives: bool = False,
+        normaliser: str = 'analytic',
+        bank_dtype: str = 'float32',
+        shard: bool = False,
         rows_per_sample: int = 1,
         num_samples: int | None = None,
         chunk_size: int = 16384,
     ) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f'form is one of {FORMS}, not {form!r}')
-        if positive not in POSITIVES:
-            raise ValueError(f'positive is one of {POSITIVES}, not {positive!r}')
+        for name, value, known in (
+            ('form', form, FORMS),
+            ('positive', positive, POSITIVES),
+            ('normaliser', normaliser, NORMALISERS),
+            ('bank_dtype', bank_dtype, tuple(BANK_DTYPES)),
+        ):
+            if value not in known:
+                raise ValueError(f'{name} is one of {known}, not {value!r}')
         if temperature <= 0 or not 0 <= momentum < 1 or num_negatives < 1:
             raise ValueError(
                 f'need temperature > 0, 0 <= momentum < 1 and num_negatives >= 1; got '
                 f'{temperature}, {momentum}, {num_negatives}'
             )
-        self.embed_dims = embed_dims
-        self.num_negatives = num_negatives
-        self.temperature = temperature
-        self.momentum = momentum
-        self.form, self.positive = form, positive
-        self.rows_per_sample = rows_per_sample
-        self.chunk_size = chunk_size
-        self.register_buffer('student_bank', torch.empty(0, embed_dims))
-        self.register_buffer('teacher_bank', torch.empty(0, embed_dims))
+        self.embed_dims, self.num_negatives = embed_dims, num_negatives
+        self.temperature, self.momentum = temperature, momentum
+        self.form, self.positive, self.normaliser = form, positive, normaliser
+        self.exclude_same_class, self.batch_negatives = exclude_same_class, batch_negatives
+        self.shard, self.rows_per_sample, self.chunk_size = shard, rows_per_sample, chunk_size
+        self.num_rows = 0
+        self._whole: dict[str, Tensor] = {}
+        for name in BANKS:
+            self.register_buffer(name, torch.empty(0, embed_dims, dtype=BANK_DTYPES[bank_dtype]))
+        if normaliser != 'analytic':
+            for side in ('student', 'teacher'):
+                self.register_buffer(f'{side}_log_mean', torch.tensor(math.nan))
+        if exclude_same_class:
+            self.register_buffer('row_labels', torch.empty(0, dtype=torch.long))
         self.register_buffer('num_skipped', torch.zeros((), dtype=torch.long))
         if num_samples is not None:
             self.set_num_samples(num_samples)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows ``N`` of each bank; 0 before the length of the data set is known."""
-        return self.student_bank.shape[0]
 
     @property
     def num_samples(self) -> int:
@@ -101,19 +141,22 @@ class ContrastMemory(nn.Module):
         """Give the banks their rows for each sample, drawn alike on every rank."""
         if self.num_samples not in (0, num_samples):
             raise ValueError(
-                f'the banks have {self.num_samples} rows, the data set has {num_samples} samples: '
+                f'the banks have {self.num_rows} rows, the data set has {num_samples} samples: '
                 'continue with the data set that the run began with'
             )
-        if self.num_samples == 0:
-            # The published initialisation: uniform, so that rows have unit length on average.
-            draws = torch.Generator().manual_seed(0)
-            bound = (3 / self.embed_dims) ** 0.5
-            for name in ('student_bank', 'teacher_bank'):
-                rows = torch.empty(num_samples * self.rows_per_sample, self.embed_dims).uniform_(
-                    -bound, bound, generator=draws
-                )
-                setattr(self, name, rows.to(getattr(self, name)))
+        if self.num_rows:
+            return
+        self.num_rows = num_samples * self.rows_per_sample
+        # The published initialisation: uniform, so that rows have unit length on average.
+        draws = torch.Generator().manual_seed(0)
+        bound = (3 / self.embed_dims) ** 0.5
+        for name in BANKS:
+            rows = torch.empty(self.num_rows, self.embed_dims)
+            self._set_rows(name, rows.uniform_(-bound, bound, generator=draws))
+        if self.exclude_same_class:
+            self.row_labels = self.row_labels.new_full((self.num_rows,), -1)
 
+    # ------------------------------------------------------------------ loss
     def forward(
         self,
         student: Tensor,
@@ -121,6 +164,7 @@ class ContrastMemory(nn.Module):
         index: Tensor,
         negatives: Tensor | None = None,
         valid: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of a batch, and move the batch's rows when in training mode.
 
@@ -129,77 +173,309 @@ class ContrastMemory(nn.Module):
             teacher: The teacher's embeddings ``(B, D)``.
             index: Row of each sample, ``(B,)``, on the CPU: its index in the data set, or
                 ``index * rows_per_sample + part``.
-            negatives: Rows to use as negatives, ``(B, K)``, instead of the ``form``'s.
+            negatives: Rows to use as negatives, ``(B, K)``, instead of the ``form``'s; the own row
+                among them does not count.
             valid: Samples to use, ``(B,)``; others are treated like non-finite ones.
+            labels: Class of each sample, ``(B,)``, for ``exclude_same_class``; -1 for none.
 
         Raises:
             IndexError: An index lies outside the data set.
             RuntimeError: Nobody told the length of the data set.
+            ValueError: ``exclude_same_class`` without ``labels``.
         """
-        self._check_index(index)
-        index = index.to(student.device)
+        self._check(index, labels)
+        index = index.to(student.device, non_blocking=True)
         finite = student.isfinite().all(1) & teacher.isfinite().all(1)
         finite = finite if valid is None else finite & valid
-        student = torch.where(finite[:, None], student, 0)
-        teacher = torch.where(finite[:, None], teacher, 0)
-        counts = self._counts(index, negatives)
-        loss = self._contrast(student, teacher, self.teacher_bank, index, counts)
-        loss = loss + self._contrast(teacher, student, self.student_bank, index, counts)
+        student, teacher = (
+            torch.where(finite[:, None], as_float(part), 0) for part in (student, teacher)
+        )
+        own = Batch(
+            student.detach(),
+            teacher.detach(),
+            index,
+            finite,
+            self._classes(labels, index),
+            self._draw(index) if negatives is None else negatives,
+        )
+        everyone = own
+        if self.training or self.batch_negatives or self._is_sharded():
+            everyone = own.gather(with_draws=self._is_sharded())
+        loss = self._contrast(student, teacher, 'student', own, everyone)
+        loss = loss + self._contrast(teacher, student, 'teacher', own, everyone)
         if self.training:
-            self._update(student.detach(), teacher.detach(), index, finite)
+            self._update(everyone)
         return (loss * finite).sum() / finite.sum().clamp(min=1)
 
-    def _contrast(
-        self, anchors: Tensor, others: Tensor, bank: Tensor, index: Tensor, counts: Any
-    ) -> Tensor:
-        # exp(s / T) of a random row has this mean: rows of a fresh bank have variance 1 / D.
-        log_mean = 1 / (2 * self.embed_dims * self.temperature**2)
-        return noise_contrastive_loss(
-            anchors,
-            bank,
-            index,
-            self.num_negatives,
-            self.temperature,
-            log_mean + math.log(self.num_rows),
-            counts,
-            self.chunk_size,
-            others if self.positive == 'current' else None,
-        )
-
-    def _counts(self, index: Tensor, negatives: Tensor | None) -> Tensor | None:
-        """Draws of each row, ``(B, N)``; ``None`` stands for the expectation."""
-        if negatives is None and self.form == 'marginal':
+    def _draw(self, index: Tensor) -> Tensor | None:
+        """Rows drawn uniformly, never the anchor's own; ``None`` stands for the expectation."""
+        if self.form == 'marginal':
             return None
-        if negatives is None:
-            shape = (len(index), self.num_negatives)
-            others = max(self.num_rows - 1, 1)
-            negatives = torch.randint(others, shape, device=index.device)
-            negatives += negatives >= index[:, None]
-            negatives %= self.num_rows
-        counts = self.student_bank.new_zeros(len(index), self.num_rows)
-        return counts.scatter_add_(1, negatives, counts.new_ones(negatives.shape))
+        if self.form == 'shared':
+            return torch.randint(self.num_rows, (self.num_negatives,), device=index.device)
+        others = max(self.num_rows - 1, 1)
+        draws = torch.randint(others, (len(index), self.num_negatives), device=index.device)
+        return (draws + (draws >= index[:, None])) % self.num_rows
 
+    def _contrast(
+        self, anchors: Tensor, others: Tensor, side: str, own: Batch, everyone: Batch
+    ) -> Tensor:
+        """Loss ``(B,)`` of one side's anchors against the other side's bank."""
+        other = 'teacher' if side == 'student' else 'student'
+        extra = len(everyone.index) - 1 if self.batch_negatives else 0
+        total, scale = self.num_negatives + extra, 1 / self.temperature
+        with torch.no_grad(), torch.autocast(anchors.device.type, enabled=False):
+            v = anchors.detach()
+            log_z = self._log_mean(side, everyone) + math.log(self.num_rows)
+            offset = score_offset(total, self.num_rows, log_z)
+            own_rows = self._look_up(f'{other}_bank', own, everyone)
+            terms = self._negatives(side, own, everyone, own_rows, offset)
+            if extra:
+                weights = draw_weights(
+                    own.index, everyone.index, v.dtype, own.labels, self._labels()
+                )
+                weights = scaled_to(extra, weights * everyone.finite)
+                fresh = getattr(everyone, other)
+                terms = terms.plus(negative_terms(v, fresh, scale, offset, weights))
+            positives = others.detach() if self.positive == 'current' else own_rows
+            terms = terms.plus(positive_terms(v, positives, scale, offset))
+        return attach_gradient(anchors, terms) + score_constant(total, self.num_rows)
+
+    def _negatives(
+        self, side: str, own: Batch, everyone: Batch, own_rows: Tensor, offset: float | Tensor
+    ) -> Terms:
+        """Sum over the other side's bank, whose rows weigh ``K`` together for each anchor."""
+        scale, total = 1 / self.temperature, self.num_negatives
+        group = everyone if self._is_sharded() else own
+        v, bank = getattr(group, side), self._bank_against(side)
+        if group.draws is None and group.labels is None:
+            terms = negative_terms(v, bank, scale, offset, None, self.chunk_size)
+            terms = self._over_shards(terms, len(own.index))
+            terms = without_row(terms, getattr(own, side), own_rows, scale, offset)
+            return terms.times(total / max(self.num_rows - 1, 1))
+        many = not self._is_sharded() and self.num_rows > _GATHER_FROM * total
+        if group.draws is not None and (many or group.draws.dim() == 1):
+            weights = draw_weights(group.index, group.draws, v.dtype, group.labels, self._labels())
+            weights = scaled_to(total, weights)
+            if group.draws.dim() == 1:
+                rows = bank[group.draws]
+                return negative_terms(v, rows, scale, offset, weights, self.chunk_size)
+            return drawn_terms(v, bank, group.draws, scale, offset, weights)
+        return self._over_shards(self._weighted(v, bank, group, offset), len(own.index))
+
+    def _weighted(self, v: Tensor, bank: Tensor, group: Batch, offset: float | Tensor) -> Terms:
+        """Sum over rows that weigh differently, in blocks of anchors that bound the memory."""
+        first, labels = self._first_row(), self._labels()
+        labels = None if labels is None else labels[first : first + len(bank)]
+        block = max(1, 4 * len(v) * self.chunk_size // max(len(bank), 1))
+        parts = []
+        for start in range(0, len(v), block):
+            part = slice(start, start + block)
+            weights = row_weights(
+                group.index[part],
+                len(bank),
+                v.dtype,
+                None if group.draws is None else group.draws[part],
+                None if group.labels is None else group.labels[part],
+                labels,
+                first,
+            )
+            sums = weights.sum(1)
+            if self._is_sharded():
+                dist.all_reduce(sums)
+            weights = scaled_to(self.num_negatives, weights, sums)
+            parts.append(
+                negative_terms(
+                    v[part], bank, 1 / self.temperature, offset, weights, self.chunk_size
+                )
+            )
+        return Terms(*(torch.cat(items) for items in zip(*parts, strict=True)))
+
+    def _log_mean(self, side: str, everyone: Batch) -> float | Tensor:
+        """Return ``log(Z / N)`` of one side's anchors, observed first where that is asked for."""
+        # exp(s / T) of a random row has this mean: rows of a fresh bank have variance 1 / D.
+        analytic = 1 / (2 * self.embed_dims * self.temperature**2)
+        if self.normaliser == 'analytic':
+            return analytic
+        stored = getattr(self, f'{side}_log_mean')
+        if self.training:
+            observed, new = self._observe(side, everyone), stored
+            if self.normaliser == 'running':
+                new = torch.logaddexp(
+                    stored + math.log(_RUNNING), observed + math.log(1 - _RUNNING)
+                )
+            new = torch.where(stored.isfinite(), new, observed)
+            stored.copy_(torch.where(new.isfinite(), new, stored))
+        return torch.where(stored.isfinite(), stored, analytic)
+
+    def _observe(self, side: str, everyone: Batch) -> Tensor:
+        """Return ``log(Z / N)`` of the global batch; not finite if none of its samples is."""
+        bank = self._bank_against(side)
+        sums = log_sum_exp(getattr(everyone, side), bank, 1 / self.temperature, self.chunk_size)
+        if self._is_sharded():
+            sums = torch.logsumexp(torch.stack(dist.all_gather(sums)), 0)
+        sums = torch.where(everyone.finite, sums, -math.inf)
+        count = everyone.finite.sum().to(sums.dtype)
+        return torch.logsumexp(sums, 0) - count.log() - math.log(self.num_rows)
+
+    # ------------------------------------------------------------------ rows
     @torch.no_grad()
-    def _update(self, student: Tensor, teacher: Tensor, index: Tensor, finite: Tensor) -> None:
-        with torch.autocast(student.device.type, enabled=False):
-            self._move_rows(student, teacher, index, finite)
-
-    def _move_rows(self, student: Tensor, teacher: Tensor, index: Tensor, finite: Tensor) -> None:
-        student, teacher, index, finite = (
-            torch.cat(dist.all_gather(part)) for part in (student, teacher, index, finite)
-        )
+    def _update(self, everyone: Batch) -> None:
+        """Move the rows of the global batch."""
+        self._whole.clear()
+        index, finite = everyone.index, everyone.finite
         self.num_skipped += (~finite).sum()
         # Equal indices average their embeddings and then all write the same row.
         same = (index[:, None] == index[None, :]) & finite[None, :]
-        share = same.to(student.dtype) / same.sum(1, keepdim=True).clamp(min=1)
+        share = same.to(everyone.student.dtype) / same.sum(1, keepdim=True).clamp(min=1)
         known = same.any(1, keepdim=True)
-        for bank, embedding in ((self.student_bank, student), (self.teacher_bank, teacher)):
-            old = bank[index].to(embedding.dtype)
-            moved = self.momentum * old + (1 - self.momentum) * (share @ embedding)
-            bank[index] = torch.where(known, F.normalize(moved, dim=1), old).to(bank.dtype)
+        place = self._place(index)
+        with torch.autocast(index.device.type, enabled=False):
+            for name, new in zip(BANKS, (everyone.student, everyone.teacher), strict=True):
+                bank = getattr(self, name)
+                old = bank[place].to(new.dtype)
+                moved = self.momentum * old + (1 - self.momentum) * (share @ new)
+                bank[place] = torch.where(known, F.normalize(moved, dim=1), old).to(bank.dtype)
+        if everyone.labels is not None:
+            self.row_labels[index] = everyone.labels
 
-    def _check_index(self, index: Tensor) -> None:
-        if self.num_samples == 0:
+    def _bank_against(self, side: str) -> Tensor:
+        """The other side's bank, or this rank's rows of it."""
+        bank = self.teacher_bank if side == 'student' else self.student_bank
+        return bank[:-1] if self._is_sharded() else bank
+
+    def _look_up(self, name: str, own: Batch, everyone: Batch) -> Tensor:
+        """Own rows of a batch, ``(B, D)``."""
+        bank = getattr(self, name)
+        if not self._is_sharded():
+            return bank[own.index].to(own.student.dtype)
+        place = self._place(everyone.index)
+        rows = bank[place].to(own.student.dtype)
+        rows = torch.where((place < len(bank) - 1)[:, None], rows, 0)
+        dist.all_reduce(rows)
+        return self._own_part(rows, len(own.index))
+
+    def _classes(self, labels: Tensor | None, index: Tensor) -> Tensor | None:
+        if not self.exclude_same_class:
+            return None
+        labels = labels.to(index)
+        # -1 marks rows whose class is not known yet; a sample without a class must not match them.
+        return torch.where(labels < 0, -2, labels)
+
+    def _labels(self) -> Tensor | None:
+        return self.row_labels if self.exclude_same_class else None
+
+    # ------------------------------------------------------------------ sharding
+    def _is_sharded(self) -> bool:
+        return self.shard and dist.get_world_size() > 1
+
+    def _rows_a_rank(self) -> int:
+        return -(-self.num_rows // dist.get_world_size()) if self._is_sharded() else self.num_rows
+
+    def _first_row(self) -> int:
+        return dist.get_rank() * self._rows_a_rank() if self._is_sharded() else 0
+
+    def _place(self, index: Tensor) -> Tensor:
+        """Where rows lie in this rank's banks; rows of other ranks lie in a spare last row."""
+        if not self._is_sharded():
+            return index
+        place, spare = index - self._first_row(), len(self.student_bank) - 1
+        return torch.where((place >= 0) & (place < spare), place, spare)
+
+    def _over_shards(self, terms: Terms, count: int) -> Terms:
+        """Add the ranks' sums for the global batch, and take this rank's ``count`` anchors."""
+        if not self._is_sharded():
+            return terms
+        for part in terms:
+            dist.all_reduce(part)
+        return Terms(*(self._own_part(part, count) for part in terms))
+
+    def _own_part(self, rows: Tensor, count: int) -> Tensor:
+        return rows[dist.get_rank() * count : (dist.get_rank() + 1) * count]
+
+    def _set_rows(self, name: str, rows: Tensor) -> None:
+        """Take all rows of a bank, or those of this rank."""
+        rows = rows.to(getattr(self, name))
+        if self._is_sharded():
+            # DDP makes buffers equal on all ranks, which these are not.
+            self._buffers.pop(name, None)
+            first = self._first_row()
+            rows = F.pad(rows[first : first + self._rows_a_rank()], (0, 0, 0, 1))
+        setattr(self, name, rows)
+
+    def gather_whole(self) -> None:
+        """Bring the rows of all ranks together, on the CPU, for the next ``state_dict()``.
+
+        To be called on all ranks, without a training step between it and ``state_dict()``. Does
+        nothing where banks are not sharded.
+        """
+        if not self._is_sharded() or not self.num_rows:
+            return
+        size = self._rows_a_rank()
+        for name in BANKS:
+            rows = getattr(self, name)[:-1]
+            parts = dist.all_gather(F.pad(rows, (0, 0, 0, size - len(rows))))
+            self._whole[name] = torch.cat([part.cpu() for part in parts])[: self.num_rows]
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> ContrastMemory:
+        super()._apply(fn, *args, **kwargs)
+        for name in BANKS:
+            if name not in self._buffers:
+                setattr(self, name, fn(getattr(self, name)))
+        return self
+
+    # ------------------------------------------------------------------ checkpoints
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in BANKS:
+            if name in self._buffers:
+                continue
+            if name not in self._whole:
+                raise RuntimeError(
+                    'this memory bank is spread over the ranks: call gather_whole() on all of '
+                    "them before state_dict(), as custom_hooks = [dict(type='DistillHook')] does "
+                    'before checkpoints'
+                )
+            destination[prefix + name] = self._whole[name]
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict,
+        prefix: str,
+        local_metadata: dict,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take over the size of stored banks when there is no data set, as in testing."""
+        stored = state_dict.get(prefix + 'student_bank')
+        if self.num_rows == 0 and stored is not None:
+            self.set_num_samples(len(stored) // self.rows_per_sample)
+        super()._load_from_state_dict(
+            state_dict,
+            prefix,
+            local_metadata,
+            strict,
+            missing_keys,
+            unexpected_keys,
+            error_msgs,
+        )
+        for key in [prefix + name for name in BANKS if name not in self._buffers]:
+            if key not in state_dict:
+                missing_keys.append(key)
+                continue
+            if key in unexpected_keys:
+                unexpected_keys.remove(key)
+            if len(state_dict[key]) == self.num_rows:
+                self._set_rows(key[len(prefix) :], state_dict[key])
+            else:
+                error_msgs.append(
+                    f'{key} has {len(state_dict[key])} rows, the data set {self.num_rows}'
+                )
+
+    def _check(self, index: Tensor, labels: Tensor | None) -> None:
+        if self.num_rows == 0:
             raise RuntimeError(
                 'the memory bank does not know the length of the data set: add '
                 "custom_hooks = [dict(type='DistillHook')] to the config"
@@ -210,10 +486,8 @@ class ContrastMemory(nn.Module):
                 f'sample_idx {sample_idx} lies outside the data set of {self.num_samples} '
                 'samples; sample_idx must be the index in the data set under all wrappers'
             )
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        """Take over the size of stored banks when there is no data set, as in testing."""
-        stored = state_dict.get(prefix + 'student_bank')
-        if self.num_samples == 0 and stored is not None:
-            self.set_num_samples(stored.shape[0] // self.rows_per_sample)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.exclude_same_class and labels is None:
+            raise ValueError(
+                'exclude_same_class needs the class of each sample: name the key of the data '
+                "samples, granularity=dict(type='scene', label_key='gt_label')"
+            )

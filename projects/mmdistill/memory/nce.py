@@ -200,6 +200,15 @@ def positive_terms(
     return Terms(F.softplus(-scores), slope * positives)
 
 
+def log_sum_exp(anchors: Tensor, rows: Tensor, scale: float, chunk_size: int = 16384) -> Tensor:
+    """Return ``log sum_n exp(<v, M_n> * scale)`` of each anchor, ``(B,)``."""
+    parts = [
+        torch.logsumexp(anchors @ rows[start : start + chunk_size].to(anchors.dtype).T * scale, 1)
+        for start in range(0, len(rows), chunk_size)
+    ]
+    return torch.logsumexp(torch.stack(parts), 0)
+
+
 def attach_gradient(anchors: Tensor, terms: Terms) -> Tensor:
     """Return the loss ``(B,)`` such that its gradient by the anchors is the one that is known."""
     return _KnownGradient.apply(anchors, terms.loss, terms.grad)

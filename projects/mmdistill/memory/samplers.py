@@ -35,12 +35,20 @@ class Samples:
 
 @MODELS.register_module()
 class SceneSampler:
-    """Whole features, keyed by the sample's index in the data set: CRD as published."""
+    """Whole features, keyed by the sample's index in the data set: CRD as published.
+
+    Args:
+        label_key: Key of the data samples that holds the class, for a memory that leaves rows of
+            the same class out of the negatives.
+    """
 
     memory = dict(type='ContrastMemory')
     """Config of the memory that fits these samples."""
     projector = dict(type='MLPProjector')
     """Config of the projectors that fit these features."""
+
+    def __init__(self, label_key: str | None = None) -> None:
+        self.label_key = label_key
 
     def __call__(
         self, student: Any, teacher: Any, *, sample_idx: Tensor | None, data_samples: Any = None
@@ -59,7 +67,19 @@ class SceneSampler:
         index = _demand_index(sample_idx)
         student, student_is_finite = zero_if_not_finite(student)
         teacher, teacher_is_finite = zero_if_not_finite(teacher)
-        return Samples(student, teacher, student_is_finite & teacher_is_finite, dict(index=index))
+        keys = dict(index=index, labels=self._labels(data_samples))
+        return Samples(student, teacher, student_is_finite & teacher_is_finite, keys)
+
+    def _labels(self, data_samples: Any) -> Tensor | None:
+        if self.label_key is None:
+            return None
+        labels = [getattr(sample, self.label_key, None) for sample in data_samples or []]
+        if not labels or any(label is None for label in labels):
+            raise ValueError(
+                f'label_key={self.label_key!r} is no key of the data samples; correct it, or add '
+                "it to the pipeline's Pack...Inputs"
+            )
+        return torch.cat([torch.as_tensor(label).reshape(1) for label in labels])
 
 
 @MODELS.register_module()
