@@ -57,6 +57,17 @@ def check_same_shape(student: Tensor, teacher: Tensor) -> None:
     )
 
 
+def check_map(feature: Any) -> None:
+    """Demand a map ``(B, C, H, W)``; the ``ValueError`` says what it is instead."""
+    if not isinstance(feature, Tensor) or feature.dim() != 4:
+        cure = (
+            ': add a selector to the layer address, e.g. [0]'
+            if isinstance(feature, (tuple, list))
+            else ''
+        )
+        raise ValueError(f'expected a map (B, C, H, W), got {describe(feature)}{cure}')
+
+
 def check_maps(student: Any, teacher: Any) -> None:
     """Demand two maps ``(B, C, H, W)`` of one batch, height and width; channels may differ.
 

@@ -11,19 +11,26 @@ from mmdistill.connectors.checks import check_channels
 
 @MODELS.register_module()
 class ConvConnector(BaseModule):
-    """A convolution that maps a BEV map to another number of channels.
+    """A convolution, and on request batch norm and an activation, to other channels.
 
     Source: the regressor of FitNets (Romero et al., ICLR 2015).
 
     Config lines::
 
         student_connector=dict(type='ConvConnector', in_channels=256, out_channels=512)
+        student_connector=dict(
+            type='ConvConnector', in_channels=256, out_channels=512, norm=True, act='ReLU')
 
     Args:
         in_channels: Channels of the feature, ``(B, in_channels, H, W)``.
         out_channels: Channels of the result, ``(B, out_channels, H, W)``.
         kernel_size: Odd size of the kernel; the map keeps its size.
-        norm: Follow the convolution by batch norm and ReLU.
+        norm: Follow the convolution by batch norm.
+        act: Name of an activation of ``torch.nn`` that comes last, such as ``'ReLU'`` where the
+            teacher's feature lies behind one.
+
+    Raises:
+        ValueError: ``kernel_size`` is even, or ``torch.nn`` has no such activation.
     """
 
     def __init__(
@@ -32,6 +39,7 @@ class ConvConnector(BaseModule):
         out_channels: int,
         kernel_size: int = 1,
         norm: bool = False,
+        act: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Kaiming', layer='Conv2d'))
@@ -41,10 +49,19 @@ class ConvConnector(BaseModule):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=not norm
         )
-        self.norm = nn.Sequential(nn.BatchNorm2d(out_channels), nn.ReLU()) if norm else None
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.act = _build_activation(act)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``."""
         check_channels(feature, self.in_channels, 'in_channels')
-        feature = self.conv(feature)
-        return feature if self.norm is None else self.norm(feature)
+        return self.act(self.norm(self.conv(feature)))
+
+
+def _build_activation(name: str | None) -> nn.Module:
+    if name is None:
+        return nn.Identity()
+    activation = getattr(nn.modules.activation, name, None)
+    if not (isinstance(activation, type) and issubclass(activation, nn.Module)):
+        raise ValueError(f"act names an activation of torch.nn, such as 'ReLU', not {name!r}")
+    return activation()

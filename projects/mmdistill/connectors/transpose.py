@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmdistill.address import describe
+from mmdistill.connectors.checks import check_map
 
 
 @MODELS.register_module()
@@ -27,6 +27,5 @@ class TransposeConnector(nn.Module):
         Raises:
             ValueError: The feature is no map.
         """
-        if not isinstance(feature, Tensor) or feature.dim() != 4:
-            raise ValueError(f'expected a map (B, C, H, W), got {describe(feature)}')
+        check_map(feature)
         return feature.transpose(2, 3).contiguous()
