@@ -1,12 +1,14 @@
-"""Losses between attention maps: where a layer looks, whatever its channels are."""
+"""Losses between activation patterns: where a layer looks, whatever its channels are."""
 
 from __future__ import annotations
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mmdistill.address import describe
+from mmdistill.connectors.checks import check_maps
+from mmdistill.losses.normalize import inverse_length
+from mmdistill.losses.reduce import prepare
 
 
 @MODELS.register_module()
@@ -21,7 +23,12 @@ class AttentionTransferLoss(nn.Module):
     A mean over ``H * W`` positions of maps of unit length is of the order ``1 / (H * W)``:
     ``mode='sum'`` sums over positions instead, and so does not fade on large BEV maps.
 
+    The mask weighs the positions in every sum of squares, those of the lengths too: positions of
+    weight 0 do not exist, and a sample whose mask is empty counts 0. A factor of the mask cancels.
+
     Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017.
+
+    Takes: maps (B, Cs, H, W) and (B, Ct, H, W); mask.
 
     Config lines::
 
@@ -39,33 +46,136 @@ class AttentionTransferLoss(nn.Module):
             raise ValueError(f"mode is 'sum', 'mean' or 'norm', not {mode!r}")
         self.p, self.mode, self.loss_weight = p, mode, loss_weight
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the loss between maps ``(B, Cs, H, W)`` and ``(B, Ct, H, W)``.
+    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the loss between two maps.
+
+        Args:
+            student: ``(B, Cs, H, W)``.
+            teacher: ``(B, Ct, H, W)``.
+            mask: Weights of the positions, ``(B, 1, H, W)``.
 
         Raises:
             ValueError: The maps differ in batch or size.
         """
-        for feature in (student, teacher):
-            if not isinstance(feature, Tensor) or feature.dim() != 4:
-                raise ValueError(f'expected maps (B, C, H, W), got {describe(feature)}')
-        if (student.shape[0], student.shape[2:]) != (teacher.shape[0], teacher.shape[2:]):
-            raise ValueError(
-                f'attention maps need the same batch, height and width: the student is '
-                f'{tuple(student.shape)}, the teacher {tuple(teacher.shape)}; link layers of the '
-                'same stride, or bring the teacher to the student with '
-                f"teacher_connector=dict(type='ResizeConnector', size={tuple(student.shape[2:])})"
-            )
-        difference = self._attention(student) - self._attention(teacher.detach())
+        check_maps(student, teacher)
+        student, teacher, mask = prepare(student, teacher, mask)
+        difference = self._attention(student, mask) - self._attention(teacher, mask)
+        squares = difference.square().sum(1)
         if self.mode == 'norm':
             # Not `.norm()`: its gradient at zero is not a number.
-            loss = (difference.square().sum(1) + 1e-12).sqrt().mean()
-        elif self.mode == 'sum':
-            loss = difference.square().sum(1).mean()
-        else:
-            loss = difference.square().mean()
+            return self.loss_weight * (squares + 1e-12).sqrt().mean()
+        loss = squares.mean()
+        return self.loss_weight * (loss if self.mode == 'sum' else loss / difference.shape[1])
+
+    def _attention(self, feature: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the map of strength, scaled to unit length, ``(B, H * W)``."""
+        strength = feature.square() if self.p == 2 else feature.abs().pow(self.p)
+        strength = strength.sum(1).flatten(1)
+        if mask is not None:
+            strength = strength * mask.flatten(1).sqrt()
+        return strength * inverse_length(strength, 1, floor=1e-12)
+
+
+@MODELS.register_module()
+class NSTLoss(nn.Module):
+    r"""Maximum mean discrepancy between the channels of both maps, read as patterns.
+
+    Each channel, scaled to unit length over its positions, is one point :math:`x_i` of the student
+    or :math:`y_j` of the teacher. With a kernel ``k`` and means over all pairs,
+    :math:`L = \overline{k(x_i, x_j)} + \overline{k(y_i, y_j)} - 2 \overline{k(x_i, y_j)}`,
+    averaged over samples. The channels of both models need not correspond, nor agree in number.
+
+    ``kernel='polynomial'``: :math:`(\langle x, y \rangle + c)^d`, of which the authors recommend
+    ``d = 2`` and ``c = 0``; ``'linear'``: :math:`\langle x, y \rangle`, where ``L`` is the squared
+    distance of mean patterns, close to attention transfer; ``'gaussian'``:
+    :math:`\exp(-\|x - y\|^2 / (2 \sigma^2))`, where :math:`\sigma^2` is the mean squared distance
+    between the student's and the teacher's channels of the sample, without a gradient.
+
+    Kernels are computed from matrices of ``(C, C)`` inner products, never ``(H * W, H * W)``. The
+    mask weighs the positions in all inner products, those of the lengths too.
+
+    Source: Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity
+    Transfer", 2017.
+
+    Takes: maps (B, Cs, H, W) and (B, Ct, H, W); mask.
+
+    Config lines::
+
+        loss=dict(type='NSTLoss', kernel='polynomial', loss_weight=10.0)
+
+    Args:
+        kernel: ``'polynomial'``, ``'linear'`` or ``'gaussian'``.
+        degree: ``d`` of the polynomial.
+        offset: ``c`` of the polynomial.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        kernel: str = 'polynomial',
+        degree: int = 2,
+        offset: float = 0.0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if kernel not in ('polynomial', 'linear', 'gaussian'):
+            raise ValueError(f"kernel is 'polynomial', 'linear' or 'gaussian', not {kernel!r}")
+        if degree < 1:
+            raise ValueError(f'degree is 1 or more, not {degree}')
+        self.kernel, self.degree, self.offset = kernel, degree, offset
+        self.loss_weight = loss_weight
+
+    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the loss between two maps.
+
+        Args:
+            student: ``(B, Cs, H, W)``.
+            teacher: ``(B, Ct, H, W)``.
+            mask: Weights of the positions, ``(B, 1, H, W)``.
+
+        Raises:
+            ValueError: The maps differ in batch or size.
+        """
+        check_maps(student, teacher)
+        student, teacher, mask = prepare(student, teacher, mask)
+        # Not under autocast: the three means nearly cancel.
+        with torch.autocast(student.device.type, enabled=False):
+            student, teacher = _patterns(student, mask), _patterns(teacher, mask)
+            if self.kernel == 'linear':
+                loss = (student.mean(1) - teacher.mean(1)).square().sum(1).mean()
+            else:
+                loss = self._discrepancy(student, teacher)
         return self.loss_weight * loss
 
-    def _attention(self, feature: Tensor) -> Tensor:
-        feature = feature.float() if feature.dtype.itemsize < 4 else feature
-        strength = feature.square() if self.p == 2 else feature.abs().pow(self.p)
-        return F.normalize(strength.sum(1).flatten(1), dim=1)
+    def _discrepancy(self, student: Tensor, teacher: Tensor) -> Tensor:
+        products = [a @ b.mT for a, b in ((student, student), (teacher, teacher))]
+        products.append(student @ teacher.mT)
+        if self.kernel == 'polynomial':
+            own, others, mixed = ((p + self.offset) ** self.degree for p in products)
+        else:
+            own, others, mixed = _gaussian(*products)
+        return own.mean() + others.mean() - 2 * mixed.mean()
+
+
+def _patterns(feature: Tensor, mask: Tensor | None) -> Tensor:
+    """Channels as vectors of unit length over the positions, ``(B, C, H * W)``."""
+    if mask is not None:
+        feature = feature * mask.sqrt()
+    patterns = feature.flatten(2)
+    return patterns * inverse_length(patterns, 2)
+
+
+def _gaussian(own: Tensor, others: Tensor, mixed: Tensor) -> list[Tensor]:
+    """Gaussian kernels from inner products, each ``(B, C, C)``."""
+    student = own.diagonal(dim1=1, dim2=2)
+    teacher = others.diagonal(dim1=1, dim2=2)
+    distances = [
+        a[:, :, None] + b[:, None] - 2 * product
+        for a, b, product in (
+            (student, student, own),
+            (teacher, teacher, others),
+            (student, teacher, mixed),
+        )
+    ]
+    variance = distances[2].detach().mean((1, 2), keepdim=True).clamp_min(1e-12)
+    return [(-distance / (2 * variance)).exp() for distance in distances]

@@ -51,3 +51,26 @@ def mask_like(values: Tensor, mask: Tensor) -> Tensor:
             "student's feature behind its connector"
         )
     return flat.detach().to(values.dtype)
+
+
+def prepare(
+    student: Tensor, teacher: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return what a dense loss computes with, of features that have passed its checks.
+
+    Args:
+        student: ``(B, C, ...)``.
+        teacher: ``(B, C', ...)``.
+        mask: Weights of the positions, ``(B, 1, H, W)``, or ``None``.
+
+    Returns:
+        Both features in full precision, the teacher's detached, and the mask as ``(B, 1, H, W)`` in
+        the student's type.
+
+    Raises:
+        ValueError: The mask has another batch, height or width than the student's map.
+    """
+    student = as_float(student)
+    if mask is not None:
+        mask = mask_like(student[:, 0], mask)[:, None]
+    return student, as_float(teacher.detach()), mask
