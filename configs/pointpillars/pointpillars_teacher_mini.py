@@ -1,0 +1,10 @@
+# The same PointPillars at twice the width: a teacher for it.
+_base_ = ['pointpillars_mini.py']
+
+model = dict(
+    pts_voxel_encoder=dict(feat_channels=[64]),
+    pts_middle_encoder=dict(in_channels=64),
+    pts_backbone=dict(in_channels=64, out_channels=[64, 128], layer_nums=[3, 5]),
+    pts_neck=dict(in_channels=[64, 128], out_channels=[64, 64]),
+    pts_bbox_head=dict(in_channels=128, feat_channels=128),
+)
