@@ -1,4 +1,5 @@
 # AdamW over 20 epochs: the rate rises tenfold in 8 epochs and falls in 12; momentum mirrors it.
+# Peak and end are ratios, so that a rate scaled by --auto-scale-lr is scaled all the way.
 lr = 0.0001
 num_epochs, rise_epochs = 20, 8
 fall_epochs = num_epochs - rise_epochs
@@ -12,8 +13,8 @@ fall = dict(
     convert_to_iter_based=True,
 )
 param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=lr * 10, **rise),
-    dict(type='CosineAnnealingLR', eta_min=lr * 1e-4, **fall),
+    dict(type='CosineAnnealingLR', eta_min_ratio=10, **rise),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-4, **fall),
     dict(type='CosineAnnealingMomentum', eta_min=0.85 / 0.95, **rise),
     dict(type='CosineAnnealingMomentum', eta_min=1, **fall),
 ]
