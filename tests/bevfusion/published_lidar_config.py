@@ -159,7 +159,7 @@ db_sampler = dict(
     rate=1.0,
     prepare=dict(filter_by_difficulty=[-1], filter_by_min_points=dict.fromkeys(class_names, 5)),
     classes=class_names,
-    sample_groups=dict(zip(class_names, (2, 3, 7, 4, 6, 2, 6, 6, 2, 2))),
+    sample_groups=dict(zip(class_names, (2, 3, 7, 4, 6, 2, 6, 6, 2, 2), strict=True)),
     points_loader={**points_file, 'use_dim': [0, 1, 2, 3, 4]},
 )
 image_metas = ['cam2img', 'ori_cam2img', 'lidar2cam', 'lidar2img', 'cam2lidar', 'ori_lidar2img']
