@@ -3,12 +3,16 @@
 from mmdistill.losses.attention import AttentionTransferLoss, NSTLoss
 from mmdistill.losses.channel import CWDLoss, PKDLoss
 from mmdistill.losses.contrastive import CRDLoss
+from mmdistill.losses.distribution import MMDLoss
 from mmdistill.losses.feature import CosineLoss, FeatureL1Loss, FitNetLoss, NormalizedMSELoss
 from mmdistill.losses.generative import FactorTransferLoss, MGDLoss, VIDLoss
+from mmdistill.losses.gram import ICKDLoss
 from mmdistill.losses.infonce import ContrastiveLoss
+from mmdistill.losses.relational import CCLoss, PKTLoss, RKDLoss, SPLoss
 
 __all__ = [
     'AttentionTransferLoss',
+    'CCLoss',
     'CRDLoss',
     'CWDLoss',
     'ContrastiveLoss',
@@ -16,9 +20,14 @@ __all__ = [
     'FactorTransferLoss',
     'FeatureL1Loss',
     'FitNetLoss',
+    'ICKDLoss',
     'MGDLoss',
+    'MMDLoss',
     'NSTLoss',
     'NormalizedMSELoss',
     'PKDLoss',
+    'PKTLoss',
+    'RKDLoss',
+    'SPLoss',
     'VIDLoss',
 ]

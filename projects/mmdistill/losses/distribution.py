@@ -1,0 +1,108 @@
+"""Distribution losses: the student's items are spread as the teacher's, whichever is where."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmdistill.connectors.checks import check_same_shape
+from mmdistill.losses.items import ItemLoss, unit
+
+KERNELS = ('linear', 'polynomial', 'rbf')
+
+
+@MODELS.register_module()
+class MMDLoss(ItemLoss):
+    r"""Maximum mean discrepancy between the student's and the teacher's items.
+
+    With a kernel ``k`` and items weighted to sum to one in each group of related items:
+
+    .. math::
+        L = \sum_{ij} w_i w_j\, [k(s_i, s_j) + k(t_i, t_j) - 2 k(s_i, t_j)]
+
+    averaged over groups. ``'linear'`` is :math:`\langle x, y \rangle`, so the loss is the squared
+    distance of the means; ``'polynomial'`` :math:`(\langle x, y \rangle + c)^d`; ``'rbf'``
+    :math:`\exp(-\|x - y\|^2 / (2 \sigma^2))`, where :math:`\sigma^2` defaults to the mean squared
+    distance of all pairs of a student's with a teacher's item.
+
+    Source: Gretton et al., "A Kernel Two-Sample Test", JMLR 2012; kernels as in Huang and Wang,
+    "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017.
+    Takes: maps (B, C, H, W) of one shape or matrices (B, C); mask.
+
+    Config lines::
+
+        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        loss=dict(type='MMDLoss', kernel='rbf', items=(16, 16), loss_weight=1.0)
+
+    Args:
+        items: ``'scene'``, ``(h, w)`` or a number of positions, see :mod:`mmdistill.losses.items`.
+        kernel: ``'linear'``, ``'polynomial'`` or ``'rbf'``.
+        degree: ``d`` of the polynomial.
+        offset: ``c`` of the polynomial.
+        bandwidth: :math:`\sigma` of ``'rbf'``; ``None`` for the default above.
+        normalize: Scale items to unit length first.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        items: str | int | tuple[int, int] = (16, 16),
+        kernel: str = 'rbf',
+        degree: int = 2,
+        offset: float = 0.0,
+        bandwidth: float | None = None,
+        normalize: bool = True,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(items, loss_weight)
+        if kernel not in KERNELS:
+            raise ValueError(f'kernel is one of {KERNELS}, not {kernel!r}')
+        self.kernel, self.degree, self.offset = kernel, degree, offset
+        self.bandwidth, self.normalize = bandwidth, normalize
+
+    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the loss between two features.
+
+        Args:
+            student: ``(B, C, H, W)`` or ``(B, C)``.
+            teacher: The same shape.
+            mask: Weights of the positions of maps, ``(B, 1, H, W)``, at least 0.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        check_same_shape(student, teacher)
+        return super().forward(student, teacher, mask=mask)
+
+    def compare(self, student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+        """Return the loss of :class:`~mmdistill.losses.items.Items`."""
+        if self.normalize:
+            student, teacher = unit(student), unit(teacher)
+        total = weight.sum(1)
+        weight = weight / torch.where(total > 0, total, 1)[:, None]
+        if self.kernel == 'linear':
+            mean = torch.einsum('gm,gmc->gc', weight, student - teacher)
+            each = mean.square().sum(1)
+        else:
+            # One set of items whose weights sum to zero: all three terms of the formula at once.
+            signed = torch.cat([weight, -weight], dim=1)
+            kernel = self._kernel(torch.cat([student, teacher], dim=1), weight)
+            each = torch.einsum('gi,gij,gj->g', signed, kernel, signed)
+        groups = (total > 0).sum()
+        return each.sum() / groups.clamp(min=1)
+
+    def _kernel(self, items: Tensor, weight: Tensor) -> Tensor:
+        product = items @ items.transpose(1, 2)
+        if self.kernel == 'polynomial':
+            return (product + self.offset) ** self.degree
+        square = product.diagonal(dim1=1, dim2=2)
+        distance = (square[:, :, None] + square[:, None] - 2 * product).clamp(min=0)
+        if self.bandwidth is not None:
+            variance = self.bandwidth**2
+        else:
+            count = weight.shape[1]
+            across = distance.detach()[:, :count, count:]
+            mean = torch.einsum('gi,gij,gj->g', weight, across, weight)
+            variance = torch.where(mean > 0, mean, 1)[:, None, None]
+        return (-distance / (2 * variance)).exp()

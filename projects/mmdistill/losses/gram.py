@@ -1,0 +1,95 @@
+"""Gram losses: the student keeps how the teacher's channels correlate."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmdistill.connectors.checks import check_maps, check_same_shape
+from mmdistill.losses.items import mean_of, unit
+from mmdistill.losses.reduce import as_float, mask_like
+
+
+@MODELS.register_module()
+class ICKDLoss(nn.Module):
+    r"""Inter-channel correlation: inner products of the channels over the positions.
+
+    With :math:`G = F\, \mathrm{diag}(m)\, F^\top` of a map :math:`F` ``(C, H * W)`` and mask
+    ``m`` (ones without one):
+
+    .. math:: L = \mathrm{mean}_b\, \frac{1}{C} \|\tilde G^s - \tilde G^t\|_F^2
+
+    with rows of length one, :math:`\tilde G_c = G_c / \|G_c\|_2` (``normalize=True``, the authors'
+    code); with ``normalize=False`` the paper's :math:`\frac{1}{C^2}`, and :math:`G` divided by
+    :math:`\sum m` so that it does not grow with the map. With a ``grid`` the map is cut into
+    cells with a :math:`G` each, the paper's form for dense prediction; cells count by their
+    mask's sum.
+
+    Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge
+    Distillation", ICCV 2021.
+    Takes: maps (B, C, H, W) of one shape; mask.
+
+    Config lines::
+
+        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        loss=dict(type='ICKDLoss', grid=(4, 4), loss_weight=1.0)
+
+    Args:
+        grid: Cells ``(h, w)`` of the map.
+        normalize: Rows of length one.
+        loss_weight: Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int] = (1, 1),
+        normalize: bool = True,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if len(grid) != 2 or min(grid) < 1:
+            raise ValueError(f'grid is the number of cells (h, w), not {grid!r}; e.g. (4, 4)')
+        self.grid, self.normalize, self.loss_weight = tuple(grid), normalize, loss_weight
+
+    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the loss between two maps ``(B, C, H, W)``.
+
+        Args:
+            student: ``(B, C, H, W)``.
+            teacher: ``(B, C, H, W)``.
+            mask: Weights of the positions, ``(B, 1, H, W)``, at least 0.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        check_same_shape(student, teacher)
+        check_maps(student, teacher)
+        student, teacher = as_float(student), as_float(teacher.detach())
+        mask = torch.ones_like(student[:, 0]) if mask is None else mask_like(student[:, 0], mask)
+        mask = self._cut(mask[:, None])  # (cells, 1, positions)
+        weight = mask.sum((1, 2))
+        # Not under autocast: a sum over a map needs more than half precision.
+        with torch.autocast(student.device.type, enabled=False):
+            difference = self._gram(student, mask) - self._gram(teacher, mask)
+        each = difference.square().sum(2).mean(1)
+        if not self.normalize:
+            each = each / student.shape[1]
+        return self.loss_weight * mean_of(each, weight)
+
+    def _gram(self, feature: Tensor, mask: Tensor) -> Tensor:
+        feature = self._cut(feature)
+        gram = (feature * mask) @ feature.transpose(1, 2)
+        if self.normalize:
+            return unit(gram)
+        total = mask.sum(2, keepdim=True)
+        return gram / torch.where(total > 0, total, 1)
+
+    def _cut(self, feature: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to cells ``(B * h * w, C, positions)``, padded by zeros."""
+        (batch, channels), (rows, columns) = feature.shape[:2], self.grid
+        height, width = feature.shape[2:]
+        padded = F.pad(feature, (0, -width % columns, 0, -height % rows))
+        cells = padded.unflatten(3, (columns, -1)).unflatten(2, (rows, -1))  # (B, C, h, y, w, x)
+        return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch * rows * columns, channels, -1)
