@@ -8,6 +8,7 @@ from mmdistill.losses.feature import CosineLoss, FeatureL1Loss, FitNetLoss, Norm
 from mmdistill.losses.generative import FactorTransferLoss, MGDLoss, VIDLoss
 from mmdistill.losses.gram import ICKDLoss
 from mmdistill.losses.infonce import ContrastiveLoss
+from mmdistill.losses.logits import DISTLoss, DKDLoss, KDLoss, LogitStandardKDLoss
 from mmdistill.losses.relational import CCLoss, PKTLoss, RKDLoss, SPLoss
 
 __all__ = [
@@ -17,10 +18,14 @@ __all__ = [
     'CWDLoss',
     'ContrastiveLoss',
     'CosineLoss',
+    'DISTLoss',
+    'DKDLoss',
     'FactorTransferLoss',
     'FeatureL1Loss',
     'FitNetLoss',
     'ICKDLoss',
+    'KDLoss',
+    'LogitStandardKDLoss',
     'MGDLoss',
     'MMDLoss',
     'NSTLoss',
