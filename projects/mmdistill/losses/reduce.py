@@ -34,7 +34,9 @@ def weighted_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         return values.mean()
     mask = mask_like(values, mask)
-    return (mask * values).sum() / mask.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    total = mask.sum()
+    # Not clamped to a tiny number: the gradient's 1 / tiny overflows, and 0 * inf is no zero.
+    return (mask * values).sum() / torch.where(total > 0, total, 1)
 
 
 def mask_like(values: Tensor, mask: Tensor) -> Tensor:
