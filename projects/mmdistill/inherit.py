@@ -61,14 +61,20 @@ def inherit(
             source = sources.get(source_name)
             if isinstance(layer, nn.MultiheadAttention) and isinstance(source, type(layer)):
                 layouts[f'{name}.out_proj'] = _HeadLayout.of(layer, source)
+            if _is_below(name, exclude):
+                found = 'excluded by the config'
+            elif source is None:
+                found = f'the teacher has no layer {source_name!r}'
+            else:
+                found = _cut_layer(name, layer, source, layouts.get(name))
             for key, tensor in _learned(layer).items():
-                if _is_below(name, exclude):
-                    how, why = 'left', 'excluded by the config'
-                elif source is None:
-                    how, why = 'left', f'the teacher has no layer {source_name!r}'
-                else:
-                    how, why = _inherit_tensor(name, key, layer, source, layouts.get(name))
-                report.add(f'{name}.{key}', tensor, how, why)
+                value = found if isinstance(found, str) else found[key]
+                if isinstance(value, str):
+                    report.add(f'{name}.{key}', tensor, 'left', value)
+                    continue
+                is_whole = tensor.shape == _learned(source)[key].shape
+                report.add(f'{name}.{key}', tensor, 'whole' if is_whole else 'sliced')
+                tensor.copy_(value)
     if not report.count('whole') + report.count('sliced'):
         raise ValueError(
             f'the student {type(student).__name__} inherits nothing of the teacher '
@@ -149,7 +155,7 @@ class InheritanceReport:
 
     entries: list[tuple[str, str, int, str]] = field(default_factory=list)
 
-    def add(self, name: str, tensor: Tensor, how: str, why: str) -> None:
+    def add(self, name: str, tensor: Tensor, how: str, why: str = '') -> None:
         """Note a tensor: ``how`` is ``'whole'``, ``'sliced'`` or ``'left'``, for that reason."""
         size = tensor.numel() if isinstance(tensor, nn.Parameter) else 0
         self.entries.append((name, how, size, why))
@@ -197,36 +203,53 @@ class _HeadLayout:
         return channels[:, : self.student_heads, :mine].flatten()
 
 
-def _inherit_tensor(
-    name: str, key: str, layer: nn.Module, source: nn.Module, inputs: Any
-) -> tuple[str, str]:
-    """Copy one tensor of a layer; returns how it was inherited, and why not."""
+def _cut_layer(
+    name: str, layer: nn.Module, source: nn.Module, inputs: Any
+) -> dict[str, Tensor | str] | str:
+    """Cut a layer's tensors out of the teacher's.
+
+    Returns:
+        The value of each tensor, or why the teacher has none for it; or why the whole layer is
+        left: a bias of another kernel is of no use.
+    """
     if _kind(layer) != _kind(source):
-        return 'left', f'the teacher has a {type(source).__name__} of this name'
-    mine, theirs = _learned(layer)[key], _learned(source).get(key)
-    if theirs is None:
-        return 'left', "the teacher's layer has none"
+        return f'the teacher has a {type(source).__name__} of this name'
+    theirs = _learned(source)
+    values: dict[str, Tensor | str] = {}
+    for key, mine in _learned(layer).items():
+        if key not in theirs:
+            values[key] = "the teacher's layer has none"
+            continue
+        try:
+            value = _cut(key, layer, source, inputs or ChannelLayout())
+        except ValueError as error:
+            raise ValueError(f'layer {name!r}: {error}') from error
+        if value is None:
+            return f'{key} is {tuple(mine.shape)}, the teacher has {tuple(theirs[key].shape)}'
+        values[key] = value
+    return values
+
+
+def _cut(key: str, layer: nn.Module, source: nn.Module, inputs: Any) -> Tensor | None:
+    """Cut one tensor out of the teacher's; ``None`` where it does not fit."""
+    mine, theirs = _learned(layer)[key], _learned(source)[key]
     axes = _axes(layer, key, mine)
     if mine.dim() != theirs.dim() or axes != _axes(source, key, theirs):
-        return 'left', f'it is {tuple(mine.shape)}, the teacher has {tuple(theirs.shape)}'
+        return None
+    layouts = {_OUT: _output_layout(layer, source, key), _IN: inputs}
     value = theirs.to(mine)
-    layouts = {_OUT: _output_layout(layer, source, key), _IN: inputs or ChannelLayout()}
     for axis, what in enumerate(axes):
         sizes = mine.shape[axis], theirs.shape[axis]
         if what == _FIXED:
             index = torch.arange(sizes[0]) if sizes[0] == sizes[1] else None
         else:
-            try:
-                index = layouts[what].index(*sizes)
-            except ValueError as error:
-                raise ValueError(f'layer {name!r}: {error}') from error
+            index = layouts[what].index(*sizes)
         if index is None:
-            return 'left', f'it is {tuple(mine.shape)}, the teacher has {tuple(theirs.shape)}'
+            return None
         value = value.index_select(axis, index.to(value.device))
     if isinstance(layer, nn.MultiheadAttention):
         value = _keep_scale_of_queries(value, key, layer, source)
-    mine.copy_(value)
-    return ('whole', '') if mine.shape == theirs.shape else ('sliced', '')
+    return value
 
 
 def _learned(layer: nn.Module) -> dict[str, Tensor]:

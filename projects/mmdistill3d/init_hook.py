@@ -67,10 +67,9 @@ def _add_height_compression(derived: dict, student: nn.Module, teacher: nn.Modul
 
 def _add_concatenation(derived: dict, student: nn.Module, teacher: nn.Module) -> None:
     mine, theirs = _neck_widths(student), _neck_widths(teacher)
-    _, head = _part(student, 'bbox_head')
-    if not (mine and theirs and head):
+    prefix, head = _part(student, 'bbox_head')
+    if not (mine and theirs and head is not None):
         return
-    prefix, _ = _part(student, 'bbox_head')
     for name in _READ_THE_NECK:
         layer = dict(head.named_modules()).get(name)
         if not isinstance(layer, _ConvNd) or layer.in_channels != sum(mine):
@@ -86,7 +85,7 @@ def _add_ends_of_stages(derived: dict, student: nn.Module, teacher: nn.Module) -
     _, theirs = _part(teacher, 'middle_encoder')
     mine = dict(getattr(mine, 'encoder_layers', nn.Module()).named_children())
     theirs = dict(getattr(theirs, 'encoder_layers', nn.Module()).named_children())
-    for stage in mine.keys() & theirs.keys():
+    for stage in [stage for stage in mine if stage in theirs]:
         ends = [list(blocks.named_children())[-1] for blocks in (mine[stage], theirs[stage])]
         (own_number, own_end), (number, end) = ends
         # A stage that ends in a residual block has no convolution that halves the grid.

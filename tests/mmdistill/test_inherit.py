@@ -150,6 +150,7 @@ def test_what_the_teacher_cannot_give_is_left_and_reported():
             narrow=nn.Linear(2, 2),
             other=nn.BatchNorm1d(4),
             no_bias=nn.Linear(2, 2, bias=False),
+            groups=nn.Conv2d(8, 8, 1, groups=2),
         )
     )
     student = nn.ModuleDict(
@@ -159,6 +160,7 @@ def test_what_the_teacher_cannot_give_is_left_and_reported():
             narrow=nn.Linear(3, 2),
             other=nn.Linear(4, 4),
             no_bias=nn.Linear(2, 2),
+            groups=nn.Conv2d(4, 4, 1, groups=2),
             mine=nn.Linear(2, 2, bias=False),
         )
     )
@@ -167,18 +169,22 @@ def test_what_the_teacher_cannot_give_is_left_and_reported():
     left = report.left()
     assert set(left) == {
         'kernel.weight',
+        'kernel.bias',
         'narrow.weight',
+        'narrow.bias',
         'other.weight',
         'other.bias',
         'no_bias.bias',
+        'groups.weight',
+        'groups.bias',
         'mine.weight',
     }
     assert all(torch.equal(student.state_dict()[key], before[key]) for key in left)
-    assert left['kernel.weight'] == 'it is (4, 2, 5, 5), the teacher has (4, 2, 3, 3)'
+    assert left['kernel.bias'] == 'weight is (4, 2, 5, 5), the teacher has (4, 2, 3, 3)'
     assert left['other.weight'] == 'the teacher has a BatchNorm1d of this name'
     assert left['mine.weight'] == "the teacher has no layer 'mine'"
     table = str(report)
-    assert 'left              6' in table and 'left kernel.weight: it is' in table
+    assert 'left             10' in table and 'left kernel.weight: weight is (4, 2' in table
 
 
 def test_layers_of_other_names_are_joined_and_excluded_ones_stay():

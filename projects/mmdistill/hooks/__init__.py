@@ -1,5 +1,4 @@
-"""Hooks: what the distiller needs of the runner, random states, the student's first weights and its
-exported file."""
+"""Hooks: what a distiller needs of the runner, and what a student starts and ends with."""
 
 from mmdistill.hooks.distill_hook import DistillHook
 from mmdistill.hooks.random_state_hook import RandomStateHook
