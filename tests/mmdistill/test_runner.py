@@ -57,6 +57,19 @@ def test_two_and_two_epochs_equal_four_bit_for_bit(model, tmp_path):
     assert all(torch.equal(expected[key], actual[key]) for key in expected)
 
 
+def test_a_loss_that_draws_and_learns_continues_bit_for_bit(model, tmp_path):
+    """MGD draws what it hides at every step, and its generator is trained."""
+    channels = dict(student_channels=8, teacher_channels=16)
+    layers = dict(student='backbone[1]', teacher='backbone[1]')
+    model['links'] = dict(mgd=dict(**layers, loss=dict(type='MGDLoss', **channels)))
+    at_once = train(tmp_path / 'two', model, epochs=2)
+    train(tmp_path / 'parts', model, epochs=1)
+    resumed = train(tmp_path / 'parts', model, epochs=2, resume=True)
+    expected, actual = at_once.model.state_dict(), resumed.model.state_dict()
+    assert any('generation' in key for key in expected)
+    assert all(torch.equal(expected[key], actual[key]) for key in expected)
+
+
 def test_the_student_file_and_the_training_checkpoint_test_alike(model, tmp_path):
     runner = train(tmp_path, model)
     plain = copy.deepcopy(model['student'])

@@ -224,9 +224,12 @@ CASES: dict[str, Callable[[tuple[int, ...]], Case]] = {
     'CRDLoss': crd,
     'CenterHeadKDLoss': center_head,
     'ContrastiveLoss': with_channels,
+    'FactorTransferLoss': with_channels,
     'HeatmapKDLoss': class_maps,
+    'MGDLoss': with_channels,
     'ObjectContrastLoss': objects_with_channels,
     'ObjectRelationLoss': with_objects,
     'SparseFeatureLoss': voxels,
     'TransFusionKDLoss': transfusion,
+    'VIDLoss': with_channels,
 }

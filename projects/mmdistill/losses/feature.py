@@ -62,8 +62,7 @@ class FeatureL1Loss(nn.Module):
     below ``beta`` count :math:`d^2 / (2 \beta)` and others :math:`|d| - \beta / 2`. A few strong
     activations of a teacher weigh less in it than in a squared loss.
 
-    Source: Girshick, "Fast R-CNN", ICCV 2015 (the smooth form); as a loss between features Chen et
-    al., "Distilling Knowledge via Knowledge Review", CVPR 2021, and others.
+    Source: Girshick, "Fast R-CNN", ICCV 2015 (the smooth form).
 
     Takes: features (B, C, ...) of one shape; mask for maps.
 
@@ -113,9 +112,7 @@ class NormalizedMSELoss(nn.Module):
     out does not exist. Strong positions then stay strong. Both lie between 0 and 4. A zero vector
     has no direction: it stays zero and passes no gradient.
 
-    Source: Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020 (its regression loss); between
-    the features of a teacher and a student Wang et al., "In Defense of Feature Mimicking for
-    Knowledge Distillation", 2020.
+    Source: Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020 (its loss between vectors).
 
     Takes: features (B, C, ...) of one shape; mask for maps.
 
@@ -165,9 +162,8 @@ class CosineLoss(nn.Module):
     counts 0. A zero vector has no direction: it counts 1 and passes no gradient. Where none is
     zero, this is half of :class:`NormalizedMSELoss`.
 
-    Source: the similarity of Salton et al., "A Vector Space Model for Automatic Indexing", CACM
-    1975; between positions of feature maps as in Deng and Li, "Anomaly Detection via Reverse
-    Distillation from One-Class Embedding", CVPR 2022.
+    Source: Deng and Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding",
+    CVPR 2022 (over positions).
 
     Takes: features (B, C, ...) of one shape; mask for maps.
 
