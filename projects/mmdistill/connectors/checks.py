@@ -75,8 +75,7 @@ def check_maps(student: Any, teacher: Any) -> None:
         ValueError: Another type or shape; names both and the connector that joins them.
     """
     for feature in (student, teacher):
-        if not isinstance(feature, Tensor) or feature.dim() != 4:
-            raise ValueError(f'expected maps (B, C, H, W), got {describe(feature)}')
+        check_map(feature)
     if (student.shape[0], student.shape[2:]) != (teacher.shape[0], teacher.shape[2:]):
         raise ValueError(
             'the maps need the same batch, height and width: the student is '

@@ -35,7 +35,7 @@ class AttentionTransferLoss(nn.Module):
         loss=dict(type='AttentionTransferLoss', mode='sum', loss_weight=0.5)
 
     Args:
-        p: Power of the activations.
+        p: Power of the activations, 1 or more.
         mode: ``'sum'``, ``'mean'`` or ``'norm'``.
         loss_weight: Factor of the loss.
     """
@@ -44,6 +44,8 @@ class AttentionTransferLoss(nn.Module):
         super().__init__()
         if mode not in ('sum', 'mean', 'norm'):
             raise ValueError(f"mode is 'sum', 'mean' or 'norm', not {mode!r}")
+        if p < 1:
+            raise ValueError(f'p is 1 or more, not {p}: below 1 a silent cell has no gradient')
         self.p, self.mode, self.loss_weight = p, mode, loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -81,8 +81,7 @@ class CWDLoss(nn.Module):
 
     Args:
         temperature: ``T``; larger values spread the distributions.
-        loss_weight: Factor of the loss. The paper uses 50 on features of RetinaNet and 3 for
-            segmentation.
+        loss_weight: Factor of the loss.
     """
 
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0) -> None:

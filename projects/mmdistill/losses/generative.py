@@ -28,7 +28,8 @@ class MGDLoss(BaseModule):
 
     The draws come from torch's generator of the feature's device, whose state
     :class:`~mmdistill.hooks.RandomStateHook` keeps in checkpoints. The authors sum over channels
-    and positions, with a weight of 2e-5: ``loss_weight=2e-5 * C * H * W`` is theirs.
+    and positions, with a weight of 2e-5 for one-stage detectors: ``loss_weight=2e-5 * C * H * W``
+    is theirs.
 
     Source: Yang et al., "Masked Generative Distillation", ECCV 2022.
 
@@ -196,10 +197,10 @@ class VIDLoss(BaseModule):
     r"""Negative log likelihood of the teacher's map under a Gaussian predicted by the student's.
 
     :math:`L = \mathrm{mean}\,\frac12 \left[ (t_c - \mu_c(s))^2 / \sigma_c^2 + \log \sigma_c^2
-    \right]`, a lower bound of the mutual information of both layers. The mean :math:`\mu` is three
-    1x1 convolutions, and the variance one trainable number a channel: channels that a student
-    cannot predict lose their weight. The loss is negative once the student predicts well. The mean
-    is over channels, and over positions as weighted by the mask.
+    \right]`; to lower it raises a lower bound of the mutual information of both layers. The mean
+    :math:`\mu` is three 1x1 convolutions, and the variance one trainable number a channel: channels
+    that a student cannot predict lose their weight. The loss is negative once the student predicts
+    well. The mean is over channels, and over positions as weighted by the mask.
 
     Source: Ahn et al., "Variational Information Distillation for Knowledge Transfer", CVPR 2019.
 

@@ -131,6 +131,7 @@ def test_nst_builds_no_matrix_of_positions():
     ('config', 'message'),
     [
         (dict(type='AttentionTransferLoss', mode='l2'), "'sum', 'mean' or 'norm', not 'l2'"),
+        (dict(type='AttentionTransferLoss', p=0.5), 'p is 1 or more, not 0.5'),
         (dict(type='NSTLoss', kernel='rbf'), "'linear' or 'gaussian', not 'rbf'"),
         (dict(type='NSTLoss', degree=0), 'degree is 1 or more'),
     ],
