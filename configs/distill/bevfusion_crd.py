@@ -16,3 +16,4 @@ model = dict(
     links={{_base_.links}},
 )
 custom_hooks = _base_.custom_hooks + _base_.distill_hooks
+auto_scale_lr = dict(enable=True)  # the rates are for 8 GPUs of 4 samples

@@ -7,6 +7,7 @@ from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
 from mmdistill3d.init_hook import Det3DInitHook
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
+from mmdistill3d.recipe import fit_links
 from mmdistill3d.teacher_labels import TeacherLabels
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     'Det3DInitHook',
     'ObjectSampler',
     'TeacherLabels',
+    'fit_links',
     'losses',
 ]

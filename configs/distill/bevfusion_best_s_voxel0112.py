@@ -1,0 +1,19 @@
+# The best recipe for student S on voxels of 0.1125 m, from the published teacher.
+_base_ = [
+    '../bevfusion/bevfusion_lidar_student_s_voxel0112.py',
+    '../_base_/distill/bevfusion_best.py',
+    '../_base_/distill/bevfusion_teacher.py',
+]
+from mmdistill3d import fit_links
+
+custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
+model = dict(
+    _delete_=True,
+    type='BEVFusionDistiller',
+    student=_base_.model,
+    teacher=_base_.teacher,
+    links=fit_links(_base_.links, student=_base_.model, teacher=_base_.teacher.config),
+    targets=_base_.targets,
+)
+custom_hooks = _base_.custom_hooks + _base_.distill_hooks
+auto_scale_lr = dict(enable=True)
