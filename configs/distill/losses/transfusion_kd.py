@@ -5,7 +5,14 @@ model = dict(
         transfusion_kd=dict(
             student='bbox_head[0][0]',
             teacher='bbox_head[0][0]',
-            loss=dict(type='TransFusionKDLoss', heatmap_weight=1.0, loss_weight=0.25),
+            # Class, box and heatmap pull alike at the neck with these weights.
+            loss=dict(
+                type='TransFusionKDLoss',
+                class_weight=4.0,
+                box_weight=1.0,
+                heatmap_weight=4.0,
+                loss_weight=0.15,
+            ),
         )
     )
 )

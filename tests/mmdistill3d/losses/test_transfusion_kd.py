@@ -63,7 +63,11 @@ def quality(p, t):
     return (p - t) ** 2 * (-t * torch.log(p) - (1 - t) * torch.log(1 - p))
 
 
-def naive_loss(student, teacher, max_distance, heatmap_weight):
+def divergence(p, t):
+    return t * torch.log(t / p) + (1 - t) * torch.log((1 - t) / (1 - p))
+
+
+def naive_loss(student, teacher, max_distance, heatmap_weight, distance_of):
     pair_sum = pair_weight = map_sum = map_weight = 0.0
     for b in range(len(student['center'])):
         mine = [naive_query(student, b, q) for q in range(student['center'].shape[2])]
@@ -84,7 +88,9 @@ def naive_loss(student, teacher, max_distance, heatmap_weight):
         )
         for s, t in zip(best, theirs, strict=True):
             if pair_cost(mine[s], t)[1] < max_distance:
-                value = sum(quality(x, y.item()) for x, y in zip(mine[s][1], t[1], strict=True))
+                value = sum(
+                    distance_of(x, y.detach()) for x, y in zip(mine[s][1], t[1], strict=True)
+                )
                 value = value + sum(
                     w * smooth_l1(x, y.item(), 0.2)
                     for w, x, y in zip(WEIGHTS, mine[s][0], t[0], strict=True)
@@ -93,7 +99,7 @@ def naive_loss(student, teacher, max_distance, heatmap_weight):
             x = int((t[0][0] + 4) // 1.0)
             y = int((t[0][1] + 5) // 0.5)
             read = student['dense_heatmap'][b, t[2], x, y].sigmoid()
-            map_sum = map_sum + t[4] * quality(read, t[3].item())
+            map_sum = map_sum + t[4] * distance_of(read, t[3])
             map_weight = map_weight + t[4]
     return pair_sum / pair_weight + heatmap_weight * map_sum / map_weight
 
@@ -103,17 +109,19 @@ def leaves(out):
 
 
 @pytest.mark.parametrize('numbers', [(5, 5), (5, 3), (3, 5)])
-@pytest.mark.parametrize('max_distance', [3.0, 50.0])
-def test_loss_is_the_formula_with_its_gradient(numbers, max_distance):
+@pytest.mark.parametrize('max_distance, form', [(3.0, 'kl'), (50.0, 'quality')])
+def test_loss_is_the_formula_with_its_gradient(numbers, max_distance, form):
     student, teacher = outputs(numbers[0], 0), outputs(numbers[1], 1)
     loss = build(
         max_distance=max_distance,
+        form=form,
         heatmap_weight=0.7,
         beta=0.2,
         box_weights=dict(size=0.5, heading=2.0, velocity=0.1),
         loss_weight=2.0,
     )
-    expected = 2 * naive_loss(student, teacher, max_distance, 0.7)
+    distance_of = dict(kl=divergence, quality=quality)[form]
+    expected = 2 * naive_loss(student, teacher, max_distance, 0.7, distance_of)
     actual = loss(student, teacher)
     torch.testing.assert_close(actual, expected)
     inputs = list(leaves(student).values())

@@ -54,7 +54,8 @@ class TransFusionKDLoss(nn.Module):
         heatmap_weight: Weight of the reading of the dense heatmap; 0 leaves it out.
         box_weights: Weights of the parts of a box.
         beta: See :class:`~mmdistill3d.losses.response.boxes.BoxDistance`.
-        form: Distance of class scores: ``'quality'``, ``'kl'`` or ``'mse'``.
+        form: Distance of class scores: ``'kl'``, ``'quality'`` or ``'mse'``. Matched queries are
+            foreground already: nothing is to be gained by making sure ones count for less.
         class_cost: :math:`\lambda_c`.
         distance_cost: :math:`\lambda_d`, per metre.
         max_distance: :math:`d_{max}` in metres.
@@ -73,7 +74,7 @@ class TransFusionKDLoss(nn.Module):
         heatmap_weight: float = 0.0,
         box_weights: dict[str, float] | None = None,
         beta: float = 0.1,
-        form: str = 'quality',
+        form: str = 'kl',
         class_cost: float = 1.0,
         distance_cost: float = 1.0,
         max_distance: float = 4.0,
