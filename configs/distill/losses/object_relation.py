@@ -8,7 +8,7 @@ model = dict(
             loss=dict(
                 type='ObjectRelationLoss',
                 point_cloud_range={{_base_.point_cloud_range}},
-                loss_weight=5.0,
+                loss_weight=10.0,
             ),
         )
     )
