@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -67,24 +69,27 @@ class ICKDLoss(nn.Module):
         check_same_shape(student, teacher)
         check_maps(student, teacher)
         student, teacher = as_float(student), as_float(teacher.detach())
-        mask = torch.ones_like(student[:, 0]) if mask is None else mask_like(student[:, 0], mask)
-        mask = self._cut(mask[:, None])  # (cells, 1, positions)
-        weight = mask.sum((1, 2))
+        if mask is None:
+            weight = self._cut(torch.ones_like(student[:, :1])).sum((1, 2))
+            student, teacher = self._cut(student), self._cut(teacher)
+        else:
+            mask = mask_like(student[:, 0], mask)[:, None]
+            root = mask.sqrt()
+            student, teacher = self._cut(student * root), self._cut(teacher * root)
+            weight = self._cut(mask).sum((1, 2))
         # Not under autocast: a sum over a map needs more than half precision.
         with torch.autocast(student.device.type, enabled=False):
-            difference = self._gram(student, mask) - self._gram(teacher, mask)
+            difference = self._gram(student, weight) - self._gram(teacher, weight)
         each = difference.square().sum(2).mean(1)
         if not self.normalize:
             each = each / student.shape[1]
         return self.loss_weight * mean_of(each, weight)
 
-    def _gram(self, feature: Tensor, mask: Tensor) -> Tensor:
-        feature = self._cut(feature)
-        gram = (feature * mask) @ feature.transpose(1, 2)
+    def _gram(self, cells: Tensor, weight: Tensor) -> Tensor:
+        gram = OwnProduct.apply(cells)
         if self.normalize:
             return unit(gram)
-        total = mask.sum(2, keepdim=True)
-        return gram / torch.where(total > 0, total, 1)
+        return gram / torch.where(weight > 0, weight, 1)[:, None, None]
 
     def _cut(self, feature: Tensor) -> Tensor:
         """``(B, C, H, W)`` to cells ``(B * h * w, C, positions)``, padded by zeros."""
@@ -93,3 +98,19 @@ class ICKDLoss(nn.Module):
         padded = F.pad(feature, (0, -width % columns, 0, -height % rows))
         cells = padded.unflatten(3, (columns, -1)).unflatten(2, (rows, -1))  # (B, C, h, y, w, x)
         return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch * rows * columns, channels, -1)
+
+
+class OwnProduct(torch.autograd.Function):
+    """``F F^T`` of matrices ``(G, C, P)``, whose gradient takes one product, not two."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor) -> Tensor:
+        """``(G, C, P)`` to ``(G, C, C)``."""
+        ctx.save_for_backward(feature)
+        return feature @ feature.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """``(D + D^T) F``."""
+        (feature,) = ctx.saved_tensors
+        return (grad + grad.transpose(1, 2)) @ feature

@@ -112,7 +112,7 @@ def take_items(
     if mask is None:
         weight = student.new_ones(features[0].shape[:2])
     else:
-        weight = F.adaptive_avg_pool2d(mask, cells).flatten(1)
+        weight = _pool(mask, cells)[..., 0]
     if items == 'scene':  # one group: the scenes of the batch
         return Items(*(feature.transpose(0, 1) for feature in features), weight.T)
     return Items(*features, weight)
@@ -172,11 +172,23 @@ def _check_features(student: Any, teacher: Any, mask: Tensor | None) -> None:
 def _average_cells(feature: Tensor, cells: tuple[int, int], mask: Tensor | None) -> Tensor:
     """``(B, C, H, W)`` to weighted means ``(B, h * w, C)``; zeros where a cell has no weight."""
     if mask is None:
-        mean = F.adaptive_avg_pool2d(feature, cells)
-    else:
-        weight = F.adaptive_avg_pool2d(mask, cells)
-        mean = F.adaptive_avg_pool2d(feature * mask, cells) / torch.where(weight > 0, weight, 1)
-    return mean.flatten(2).transpose(1, 2)
+        return _pool(feature, cells)
+    weight = _pool(mask, cells)
+    return _pool(feature * mask, cells) / torch.where(weight > 0, weight, 1)
+
+
+def _pool(feature: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Means of the cells of ``adaptive_avg_pool2d``, ``(B, C, H, W)`` to ``(B, h * w, C)``.
+
+    As two matrix products, which read a large map several times faster.
+    """
+    rows, columns = (
+        F.adaptive_avg_pool1d(torch.eye(size, dtype=feature.dtype, device=feature.device), count)
+        for size, count in zip(feature.shape[2:], cells, strict=True)
+    )
+    with torch.autocast(feature.device.type, enabled=False):
+        pooled = (feature @ columns).transpose(2, 3) @ rows  # (B, C, w, h)
+    return pooled.permute(0, 3, 2, 1).flatten(1, 2)
 
 
 def _draw_positions(student: Tensor, teacher: Tensor, count: int, mask: Tensor | None) -> Items:

@@ -281,18 +281,21 @@ class DISTLoss(LogitLoss):
         weight = torch.ones_like(student[:, 0])
         if mask is not None:
             weight = mask_like(weight, mask)
-        weight = weight.flatten()
-        student, teacher = self._table(student), self._table(teacher)
-        between = weighted_mean(1 - _correlation(student, teacher), weight)
+        weight = weight.flatten(1) if weight.dim() > 1 else weight[:, None]  # (B, positions)
+        student, teacher = self._probabilities(student), self._probabilities(teacher)
+        classes = student.shape[1]
+        evenly = student.new_full((1, classes, 1), 1 / classes)
+        between = 1 - _correlation(student, teacher, evenly, dim=1)
         total = weight.sum()
-        weight = weight / torch.where(total > 0, total, 1)
-        within = (1 - _correlation(student.T, teacher.T, weight)).mean() * (total > 0)
+        share = weight[:, None] / torch.where(total > 0, total, 1)
+        within = (1 - _correlation(student, teacher, share, dim=(0, 2))).mean() * (total > 0)
+        between = weighted_mean(between, weight)
         return self.temperature**2 * (self.beta * between + self.gamma * within)
 
-    def _table(self, logits: Tensor) -> Tensor:
-        """Probabilities ``(samples and positions, C)``."""
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities of the classes of each sample and position, ``(B, C, positions)``."""
+        logits = logits / self.temperature
         logits = logits.flatten(2) if logits.dim() > 2 else logits[..., None]
-        logits = logits.transpose(1, 2).flatten(0, 1) / self.temperature
         return logits.softmax(1) if self.activation == 'softmax' else logits.sigmoid()
 
 
@@ -332,25 +335,24 @@ def _split_target(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([log_p.gather(1, target), rest], dim=1), others - rest
 
 
-def _correlation(one: Tensor, other: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Pearson's correlation over the last axis, 0 where a side is constant to rounding.
+def _correlation(one: Tensor, other: Tensor, weight: Tensor, dim: int | tuple) -> Tensor:
+    """Pearson's correlation over some axes, 0 where a side is constant to rounding.
 
     Args:
-        one: ``(R, N)``.
-        other: ``(R, N)``.
-        weight: Weights of the columns that sum to 1, ``(N,)``.
+        one: ``(B, C, positions)``.
+        other: The same shape.
+        weight: Weights that sum to 1 over the axes, broadcast.
+        dim: The axes.
     """
-    if weight is None:
-        weight = one.new_full(one.shape[1:], 1 / one.shape[1])
-    one, other = _standardised(one, weight), _standardised(other, weight)
-    return (weight * one * other).sum(1)
+    one, other = _standardise(one, weight, dim), _standardise(other, weight, dim)
+    return (weight * one * other).sum(dim)
 
 
-def _standardised(rows: Tensor, weight: Tensor) -> Tensor:
-    centred = rows - (weight * rows).sum(1, keepdim=True)
-    variance = (weight * centred.square()).sum(1, keepdim=True)
-    rounding = (8 * torch.finfo(rows.dtype).eps) ** 2 * (weight * rows.square()).sum(1, True)
-    varies = variance > rounding
+def _standardise(values: Tensor, weight: Tensor, dim: int | tuple) -> Tensor:
+    centred = values - (weight * values).sum(dim, keepdim=True)
+    variance = (weight * centred.square()).sum(dim, keepdim=True)
+    square = variance + (values - centred).square()
+    varies = variance > (8 * torch.finfo(values.dtype).eps) ** 2 * square
     return centred * torch.where(varies, variance, 1).rsqrt() * varies
 
 
