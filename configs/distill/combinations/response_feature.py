@@ -12,7 +12,7 @@ model = dict(
                 shape='gaussian',
                 background=0.002,
             ),
-            loss=dict(type='FitNetLoss', loss_weight=1.0),
+            loss=dict(type='FitNetLoss', loss_weight=0.25),
         )
     )
 )

@@ -5,7 +5,7 @@ model = dict(
         neck_attention=dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
-            loss=dict(type='AttentionTransferLoss', mode='sum', loss_weight=6.0),
+            loss=dict(type='AttentionTransferLoss', mode='sum', loss_weight=1.5),
         )
     )
 )

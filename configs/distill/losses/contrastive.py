@@ -10,7 +10,7 @@ model = dict(
                 student_channels=64,
                 teacher_channels=128,
                 grid=(8, 8),
-                loss_weight=0.2,
+                loss_weight=0.6,
             ),
         )
     )

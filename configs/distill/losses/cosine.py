@@ -7,7 +7,7 @@ model = dict(
             teacher='pts_neck[0]',
             student_connector=dict(type='ConvConnector', in_channels=64, out_channels=128),
             mask=dict(type='BoxMask', point_cloud_range={{_base_.point_cloud_range}}),
-            loss=dict(type='CosineLoss', loss_weight=1.0),
+            loss=dict(type='CosineLoss', loss_weight=3.5),
         )
     )
 )

@@ -11,7 +11,7 @@ model = dict(
                 teacher_channels=128,
                 projector=dict(pool='avg+max'),
                 memory=dict(num_negatives=512),
-                loss_weight=0.1,
+                loss_weight=0.15,
             ),
         )
     )

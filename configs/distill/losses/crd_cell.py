@@ -11,7 +11,7 @@ model = dict(
                 teacher_channels=128,
                 granularity=dict(type='cell', grid=(8, 8)),  # 6.4 m
                 memory=dict(num_negatives=512),
-                loss_weight=0.1,
+                loss_weight=0.45,
             ),
         )
     )

@@ -11,7 +11,7 @@ model = dict(
                 teacher_channels=128,
                 granularity=dict(type='object', point_cloud_range={{_base_.point_cloud_range}}),
                 memory=dict(queue_length=256, num_negatives=512),
-                loss_weight=0.1,
+                loss_weight=0.23,
             ),
         )
     )

@@ -5,7 +5,7 @@ model = dict(
         heatmap_dist=dict(
             student='bbox_head.heatmap_head',
             teacher='bbox_head.heatmap_head',
-            loss=dict(type='DISTLoss', activation='sigmoid', loss_weight=1.0),
+            loss=dict(type='DISTLoss', activation='sigmoid', loss_weight=0.45),
         )
     )
 )

@@ -10,7 +10,7 @@ model = dict(
                 student_channels=64,
                 teacher_channels=128,
                 rate=0.5,
-                loss_weight=0.5,
+                loss_weight=10.0,
             ),
         )
     )

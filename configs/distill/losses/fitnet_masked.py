@@ -9,7 +9,7 @@ model = dict(
             mask=dict(
                 type='BoxMask', point_cloud_range={{_base_.point_cloud_range}}, shape='gaussian'
             ),
-            loss=dict(type='FitNetLoss', loss_weight=2.0),
+            loss=dict(type='FitNetLoss', loss_weight=0.25),
         )
     )
 )

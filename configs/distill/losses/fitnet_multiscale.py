@@ -10,7 +10,7 @@ model = dict(
                 dict(type='ConvConnector', in_channels=96, out_channels=192),
             ],
             teacher_connector=dict(type='ConcatConnector', in_channels=[64, 128]),
-            loss=dict(type='FitNetLoss', loss_weight=1.0),
+            loss=dict(type='FitNetLoss', loss_weight=4.0),
         )
     )
 )

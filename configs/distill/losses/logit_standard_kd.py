@@ -6,7 +6,7 @@ model = dict(
             student='bbox_head.heatmap_head',
             teacher='bbox_head.heatmap_head',
             mask=dict(type='BoxMask', point_cloud_range={{_base_.point_cloud_range}}),
-            loss=dict(type='LogitStandardKDLoss', temperature=2.0, loss_weight=1.0),
+            loss=dict(type='LogitStandardKDLoss', temperature=2.0, loss_weight=2.0),
         )
     )
 )

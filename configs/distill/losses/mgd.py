@@ -5,7 +5,7 @@ model = dict(
         neck_mgd=dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
-            loss=dict(type='MGDLoss', student_channels=64, teacher_channels=128, loss_weight=2.0),
+            loss=dict(type='MGDLoss', student_channels=64, teacher_channels=128, loss_weight=20.0),
         )
     )
 )

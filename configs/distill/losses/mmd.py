@@ -6,7 +6,7 @@ model = dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
             student_connector=dict(type='ConvConnector', in_channels=64, out_channels=128),
-            loss=dict(type='MMDLoss', kernel='rbf', items=(16, 16), loss_weight=1.0),
+            loss=dict(type='MMDLoss', kernel='rbf', items=(16, 16), loss_weight=7.0),
         )
     )
 )

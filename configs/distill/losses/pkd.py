@@ -6,7 +6,7 @@ model = dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
             student_connector=dict(type='ConvConnector', in_channels=64, out_channels=128),
-            loss=dict(type='PKDLoss', loss_weight=2.0),
+            loss=dict(type='PKDLoss', loss_weight=9.0),
         )
     )
 )

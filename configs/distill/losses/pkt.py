@@ -5,7 +5,7 @@ model = dict(
         neck_pkt=dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
-            loss=dict(type='PKTLoss', items=(8, 8), loss_weight=10.0),
+            loss=dict(type='PKTLoss', items=(8, 8), loss_weight=200.0),
         )
     )
 )

@@ -6,7 +6,7 @@ model = dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
             mask=dict(type='BoxMask', point_cloud_range={{_base_.point_cloud_range}}),
-            loss=dict(type='RKDLoss', items=64, loss_weight=1.0),
+            loss=dict(type='RKDLoss', items=64, loss_weight=3.0),
         )
     )
 )

@@ -5,7 +5,7 @@ model = dict(
         neck_vid=dict(
             student='pts_neck[0]',
             teacher='pts_neck[0]',
-            loss=dict(type='VIDLoss', student_channels=64, teacher_channels=128, loss_weight=1.0),
+            loss=dict(type='VIDLoss', student_channels=64, teacher_channels=128, loss_weight=10.0),
         )
     )
 )
