@@ -51,7 +51,8 @@ class Distiller(BaseModel):
         links: Arguments of :class:`~mmdistill.Link` by the link's name.
         targets: Config of a module that adds what the teacher predicts to the student's training
             targets, called as ``targets(data_samples, teacher_predictions)`` and returning new
-            samples; links still see the original ones.
+            samples; links still see the original ones. Where it has a method
+            ``check_models(student, teacher)``, that is called when the distiller is built.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -237,6 +238,9 @@ class Distiller(BaseModel):
             role='student',
             needs_grad=True,
         )
+        if hasattr(self.targets, 'check_models'):
+            teacher = self.teachers[self._target_teacher]
+            self.targets.check_models(self.student, teacher.model)
 
     def _build_data_preprocessor(self) -> nn.Module:
         own = {

@@ -65,15 +65,22 @@ class TeacherLabels(nn.Module):
         self.min_distance = _ByClass(min_distance, self.classes, 'min_distance')
         self.max_iou, self.max_per_frame = max_iou, max_per_frame
 
+    def check_models(self, student: Any, teacher: Any) -> None:
+        """Demand that both models, and ``classes``, mean the same by their labels.
+
+        Raises:
+            ValueError: Names or numbers of classes differ.
+        """
+        check_class_order(student, teacher)
+        number = _num_classes(teacher)
+        if self.classes is not None and number is not None and number != len(self.classes):
+            raise ValueError(
+                f'TeacherLabels is given {len(self.classes)} classes: {self.classes}; the heads '
+                f'have {number}'
+            )
+
     @torch.no_grad()
-    def forward(
-        self,
-        data_samples: Sequence[Any],
-        teacher_predictions: Sequence[Any],
-        *,
-        student_model: Any = None,
-        teacher_model: Any = None,
-    ) -> list[Any]:
+    def forward(self, data_samples: Sequence[Any], teacher_predictions: Sequence[Any]) -> list[Any]:
         """Return new samples whose ``gt_instances_3d`` hold the teacher's boxes behind their own.
 
         Neither argument is changed. Boxes keep the type, origin and number of columns of the
@@ -83,14 +90,10 @@ class TeacherLabels(nn.Module):
         Args:
             data_samples: Samples with ``gt_instances_3d.bboxes_3d`` and ``labels_3d``.
             teacher_predictions: Samples of the same frames with ``pred_instances_3d``.
-            student_model: Checked against ``teacher_model`` for the order of classes.
-            teacher_model: See ``student_model``.
 
         Raises:
             ValueError: The samples are of other frames, or the classes or box types differ.
         """
-        if student_model is not None and teacher_model is not None:
-            check_class_order(student_model, teacher_model)
         if len(data_samples) != len(teacher_predictions):
             raise ValueError(
                 f'{len(data_samples)} samples and {len(teacher_predictions)} predictions of the '
@@ -181,8 +184,12 @@ def _class_names(model: Any) -> list[str] | None:
 
 
 def _num_classes(model: Any) -> int | None:
-    number = getattr(_head(model), 'num_classes', None)
-    return sum(number) if isinstance(number, list) else number
+    head = _head(model)
+    number = getattr(head, 'num_classes', None)
+    if isinstance(number, (list, tuple)):
+        return sum(number)  # of the tasks of a CenterHead
+    # An anchor head that scores by softmax counts the background.
+    return number if number is None or getattr(head, 'use_sigmoid_cls', True) else number - 1
 
 
 def _head(model: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a teacher detects becomes a target once, and nothing that was given is changed."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -195,6 +196,30 @@ def test_classes_in_another_order_or_number_are_refused():
     with pytest.raises(ValueError, match=r"the student has the classes \['car', 'truck'\]"):
         check_class_order(Detector(2, ('car', 'truck')), Detector(2, ('truck', 'car')))
     with pytest.raises(ValueError, match='the student has the classes 2, the teacher 3'):
-        build()([], [], student_model=Detector(2, ('car', 'truck')), teacher_model=Detector(3))
+        build().check_models(Detector(2, ('car', 'truck')), Detector(3))
+    with pytest.raises(ValueError, match='is given 3 classes: .* the heads have 2'):
+        build(classes=NAMES).check_models(Detector(2), Detector(2))
     check_class_order(Detector(2, ('car', 'truck')), Detector(2, ['car', 'truck']))
     check_class_order(Detector(2), Detector([1, 1]))
+
+
+def test_a_distiller_refuses_a_teacher_of_other_classes_when_it_is_built(distill_model):
+    distill_model['targets'] = dict(type='TeacherLabels')
+    distill_model['teacher']['config'].bbox_head.num_classes = 3
+    with pytest.raises(ValueError, match='the student has the classes 10, the teacher 3'):
+        MODELS.build(distill_model)
+
+
+def test_the_teachers_boxes_change_the_students_loss_and_not_the_batch(distill_model, batch):
+    losses = []
+    for score_thr in (2.0, 0.0):  # none, or the best of a random teacher
+        torch.manual_seed(0)
+        distill_model['targets'] = dict(type='TeacherLabels', score_thr=score_thr)
+        distiller = MODELS.build(distill_model)
+        distiller.init_weights()
+        distiller.prepare(num_samples=6)
+        losses.append(distiller.train()(**copy.deepcopy(batch), mode='loss'))
+    assert losses[0]['loss_heatmap'] != losses[1]['loss_heatmap']
+    torch.testing.assert_close(
+        losses[0]['distill/neck_attention'], losses[1]['distill/neck_attention']
+    )
