@@ -33,6 +33,7 @@ model = dict(
     teacher=dict(config=dict(type='TinyClassifier', width=16),
                  checkpoint=f'{work_dir}/teacher.pth'),
     links=dict(crd=dict(layer, loss=crd),
+               spread=dict(layer, loss={**crd, 'memory': dict(num_negatives=5, shard=True)}),
                late=dict(layer, loss=crd, schedule=dict(kind='constant', begin=3))))
 config = runner_config(
     work_dir, model, epochs=10, launcher='pytorch',
@@ -44,6 +45,9 @@ assert runner.iter == 20, runner.iter
 teacher = runner.model.module.teachers['teacher'].model
 assert not any(module.training for module in teacher.modules())
 assert not {id(p) for p in teacher.parameters()} & {id(p) for p in runner.model.parameters()}
+spread = runner.model.module.links['spread'].loss.memory
+assert len(spread.student_bank) == 6 + 1  # half of 12 rows, and a spare one
+spread.gather_whole()
 torch.save(runner.model.module.state_dict(), f'{work_dir}/rank{get_rank()}.pt')
 # A gloo thread that outlives Python's shutdown can abort the process: leave in order.
 del runner
@@ -69,4 +73,7 @@ def test_two_ranks_end_with_equal_parameters_and_banks(tmp_path, broadcast_buffe
     bank = one['links.crd.loss.memory.teacher_bank']
     fresh = torch.load(tmp_path / 'epoch_1.pth')['state_dict']
     assert bank.shape == (12, 6)
+    saved = torch.load(tmp_path / 'epoch_10.pth')['state_dict']
+    assert all(torch.equal(one[key], saved[key]) for key in one)
+    assert saved['links.spread.loss.memory.teacher_bank'].shape == (12, 6)
     assert not torch.equal(bank, fresh['links.crd.loss.memory.teacher_bank'])

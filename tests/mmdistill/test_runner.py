@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from mmdistill.memory import ContrastMemory
 from tests.mmdistill.tiny import runner_config
 
 
@@ -34,18 +35,22 @@ def test_banks_are_sized_by_the_data_set_below_its_wrappers(model, tmp_path):
     assert runner.model.links['crd'].loss.memory.num_samples == 12
 
 
-def test_concatenated_data_sets_are_refused_only_where_a_memory_counts_them(model, tmp_path):
-    for has_memory in (True, False):
-        config = runner_config(tmp_path, model)
-        images = config['train_dataloader']['dataset']
-        both = dict(type='ConcatDataset', datasets=[images, images])
-        config['train_dataloader']['dataset'] = both
-        if has_memory:
-            with pytest.raises(ValueError, match='2 data sets are concatenated'):
-                Runner.from_cfg(copy.deepcopy(config)).train()
-            del model['links']['crd']
-        else:
-            Runner.from_cfg(config).train()
+def test_concatenated_data_sets_are_numbered_through(model, tmp_path):
+    """6 and 12 images; the first 6 of the second data set must not share the first one's rows."""
+    config = runner_config(tmp_path, model, epochs=1)
+    images = config['train_dataloader']['dataset']
+    few = dict(images, length=6)
+    many = dict(type='RepeatDataset', dataset=images, times=2)
+    config['train_dataloader']['dataset'] = dict(type='ConcatDataset', datasets=[few, many])
+    runner = Runner.from_cfg(config)
+    runner.train()
+    memory = runner.model.links['crd'].loss.memory
+    assert memory.num_samples == 18
+    data = runner.train_dataloader.dataset
+    numbers = [data[i]['data_samples'].sample_idx for i in range(len(data))]
+    assert numbers == [*range(6), *range(6, 18), *range(6, 18)]
+    fresh = ContrastMemory(embed_dims=6, num_samples=18)
+    assert (memory.teacher_bank != fresh.teacher_bank).any(1).all()
 
 
 def test_two_and_two_epochs_equal_four_bit_for_bit(model, tmp_path):

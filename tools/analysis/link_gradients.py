@@ -33,9 +33,9 @@ from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
 from mmdistill.distiller import LOSS_PREFIX
-from mmdistill.hooks.distill_hook import original_length
 from mmdistill.teacher import load_strictly
 from mmdistill.utils.checkpoint import load_weights
+from mmdistill.utils.dataset import original_length
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from mmdistill.hooks.distill_hook import original_length
+from mmdistill.utils.dataset import original_length
 from tools._demo_table import describe_run, update_readme
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from mmengine.dataset import ConcatDataset
 from mmengine.dist import get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
 from mmdistill.distiller import Distiller
+from mmdistill.utils.dataset import number_samples
 
 # Iterations between looks at the counters of skipped samples, each a wait for the device.
 _REPORT_INTERVAL = 50
@@ -23,10 +23,12 @@ _REPORT_INTERVAL = 50
 class DistillHook(Hook):
     """Connects a :class:`~mmdistill.Distiller` with the runner.
 
-    Before training it sizes memory banks by the length of the data set; before each iteration it
+    Before training it sizes memory banks by the length of the data set, below its wrappers, and
+    numbers the samples of concatenated data sets through; before each iteration it
     reports epoch and iteration to the links' schedules; with each checkpoint it stores the
     teachers' fingerprints, and refuses to resume with another teacher or data set. It warns of
-    samples that losses with a memory had to skip.
+    samples that losses with a memory had to skip, and brings the rows of banks that are spread over
+    ranks together for checkpoints.
 
     Config lines::
 
@@ -53,7 +55,7 @@ class DistillHook(Hook):
             _refuse_epoch_schedules(distiller)
         if distiller.keeps_memory():
             _refuse_unequal_batches(loop.dataloader)
-            distiller.prepare(num_samples=original_length(loop.dataloader.dataset))
+            distiller.prepare(num_samples=number_samples(loop.dataloader.dataset))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         find_distiller(runner, type(self).__name__).progress = (runner.epoch, runner.iter)
@@ -61,6 +63,27 @@ class DistillHook(Hook):
     def after_train_iter(self, runner: Any, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         if self.every_n_train_iters(runner, _REPORT_INTERVAL):
             self._report_skipped(find_distiller(runner, type(self).__name__))
+        # A checkpoint is saved on one rank alone, which is too late for an exchange.
+        if any(self._saves_now(hook, runner) for hook in runner.hooks):
+            self._gather_banks(runner)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        self._gather_banks(runner)
+
+    def before_val_epoch(self, runner: Any) -> None:
+        self._gather_banks(runner)
+
+    def _saves_now(self, hook: Hook, runner: Any) -> bool:
+        if not isinstance(hook, CheckpointHook) or hook.by_epoch:
+            return False
+        return self.is_last_train_iter(runner) or self.every_n_train_iters(
+            runner, hook.interval, hook.save_begin
+        )
+
+    def _gather_banks(self, runner: Any) -> None:
+        for module in find_distiller(runner, type(self).__name__).links.modules():
+            if hasattr(module, 'gather_whole'):
+                module.gather_whole()
 
     def _report_skipped(self, distiller: Distiller) -> None:
         for name, link in distiller.links.items():
@@ -146,24 +169,3 @@ def _refuse_other_memory(distiller: Distiller, state: dict) -> None:
                 f'the checkpoint has a memory bank {key} of {len(state[key])} rows, the data set '
                 f'has {len(value)} samples: continue with the data set that the run began with'
             )
-
-
-def original_length(dataset: Any) -> int:
-    """Return the length of the data set under its wrappers, by which ``sample_idx`` counts.
-
-    Raises:
-        ValueError: Several data sets are concatenated: their indices overlap.
-    """
-    while True:
-        if isinstance(dataset, ConcatDataset):
-            if len(dataset.datasets) > 1:
-                raise ValueError(
-                    f'{len(dataset.datasets)} data sets are concatenated, and each counts '
-                    'sample_idx from 0: losses with a memory bank need one data set; merge their '
-                    'info files'
-                )
-            dataset = dataset.datasets[0]
-        elif hasattr(dataset, 'dataset'):
-            dataset = dataset.dataset
-        else:
-            return len(dataset)

@@ -394,11 +394,12 @@ class ContrastMemory(nn.Module):
         return rows[dist.get_rank() * count : (dist.get_rank() + 1) * count]
 
     def _set_rows(self, name: str, rows: Tensor) -> None:
-        """Take all rows of a bank, or those of this rank."""
+        """Take all rows of a bank, or those of this rank; until they move, all are known."""
         rows = rows.to(getattr(self, name))
         if self._is_sharded():
             # DDP makes buffers equal on all ranks, which these are not.
             self._buffers.pop(name, None)
+            self._whole[name] = rows.cpu()
             first = self._first_row()
             rows = F.pad(rows[first : first + self._rows_a_rank()], (0, 0, 0, 1))
         setattr(self, name, rows)
