@@ -7,11 +7,15 @@ Example:
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 from tools._common import (
+    ROOT,
     check_checkpoint,
     check_data,
     check_teachers,
@@ -33,6 +37,8 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = load_config(args)
+        if args.preflight:
+            require_preflight(cfg)
         check_data(cfg, loaders=('train_dataloader', 'val_dataloader'))
         check_teachers(cfg)
         if cfg.get('load_from'):
@@ -67,6 +73,11 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='resume from CHECKPOINT, or without a value from the latest one in the work dir',
     )
+    parser.add_argument(
+        '--preflight',
+        action='store_true',
+        help='check first, in two minutes, that the run will work',
+    )
     add_run_arguments(parser, example='model.student.bbox_head.num_proposals=100')
     return parser.parse_args()
 
@@ -94,6 +105,22 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     return cfg
+
+
+def require_preflight(cfg: Config) -> None:
+    """Stop unless tools/preflight.py finds that the run will work.
+
+    It is another process, so that neither its memory nor its random numbers are left to the run.
+    Of several processes the first one checks, and the others wait for it in the process group.
+    """
+    if int(os.environ.get('RANK', 0)):
+        return
+    with TemporaryDirectory() as folder:
+        config = Path(folder) / 'config.py'
+        cfg.dump(config)
+        checked = subprocess.run([sys.executable, ROOT / 'tools' / 'preflight.py', config])
+    if checked.returncode:
+        sys.exit('--preflight: training was not started.')
 
 
 def enable_amp(cfg: Config) -> None:
