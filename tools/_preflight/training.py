@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from mmengine.runner import Runner
 from mmdistill import Distiller
 from mmdistill.distiller import LOSS_PREFIX
 from mmdistill.hooks.distill_hook import original_length
+from tools._memory import resident_bytes
 from tools._preflight.findings import Finding, Skip, failed, ok, warning
 from tools._preflight.state import State, Stopwatch
 
@@ -226,7 +226,7 @@ def _links(model: Any, losses: dict[str, torch.Tensor]) -> Iterator[Finding]:
 
 def _memory(size: int, what: str) -> Finding:
     if not torch.cuda.is_available():
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = resident_bytes(peak=True)
         return ok(f'memory: {peak / GIB:.1f} GiB at the most in this process ({what}, CPU)')
     peak = torch.cuda.max_memory_reserved()
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory

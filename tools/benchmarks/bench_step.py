@@ -1,20 +1,26 @@
 """Measure what a distillation step costs beside the student's step and the teacher's forward pass.
 
 The three are run in turn on the same batches, so that a busy machine slows all alike; medians are
-printed with their ratio step / (student + teacher), which should stay near 1.
+printed with their ratio step / (student + teacher), which should stay near 1. Peak memory is taken
+from further processes, each of which runs one part alone. With ``--frame`` the batch is one frame
+of an info file, so that a full-size config is measured without its data set.
 
 Example:
     python tools/benchmarks/bench_step.py configs/distill/bevfusion_crd_mini.py
+    python tools/benchmarks/bench_step.py configs/distill/bevfusion_crd.py \
+        --frame ../shared/data/nuscenes/n015-2018-07-24-11-22-45+0800.pkl --steps 2 --warm-up 1
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,56 +31,131 @@ prepare_process()
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from mmdistill.utils.dataset import original_length
 from tools._demo_table import describe_run, update_readme
+from tools._memory import resident_bytes
+
+LABELS = {
+    'voxels': 'voxelisation, done once where teacher and student share it',
+    'student': "the student's step alone",
+    'teacher': "the teacher's forward pass to its last linked layer",
+    'distillation': 'the distillation step',
+}
+MIB = 2**20
 
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    check_data(cfg, loaders=('train_dataloader',))
-    init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    # The time of a step does not depend on what the teacher has learned.
-    cfg.model.teacher.update(checkpoint=None, allow_random_weights=True)
-    loader = Runner.build_dataloader(cfg.train_dataloader)
-    distiller = MODELS.build(cfg.model).to(get_device()).train()
-    distiller.prepare(num_samples=original_length(loader.dataset))
-    times = measure(steps(distiller, cfg), distiller, loader, args.steps)
-    result = {**describe_run(), 'config': args.config, 'batch_size': loader.batch_size}
-    result |= {name: statistics.median(values) for name, values in times.items()}
-    result['ratio'] = result['distillation_ms'] / (result['student_ms'] + result['teacher_ms'])
+    cfg = read_config(args)
+    if args.memory_of:
+        print(json.dumps(peak_memory(cfg, args)))
+        return
+    batches, num_samples = open_batches(cfg, args.frame)
+    parts = build_parts(cfg, num_samples)
+    times = measure(parts, batches, args.steps, args.warm_up)
+    models = () if args.no_memory else ('student', 'teacher', 'distillation')
+    memory = {name: memory_alone(name) for name in models}
+    result = summarize(cfg, args, times, memory)
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + '\n')
     table = as_markdown(result, times)
     print(table)
     if args.update_readme:
-        update_readme(args.update_readme, table, marker='bench-step')
+        marker = 'bench-full-step' if args.frame else 'bench-step'
+        update_readme(args.update_readme, table, marker=marker)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='a distillation config with one teacher')
-    parser.add_argument('--steps', type=int, default=12, help='how often each part is run')
+    parser.add_argument('--steps', type=int, default=12, help='how often each part is timed')
+    parser.add_argument('--warm-up', type=int, default=2, help='how often before that; at least 1')
+    parser.add_argument(
+        '--frame', type=Path, help='info file whose first frame is the batch; its points lie beside'
+    )
+    parser.add_argument('--no-memory', action='store_true', help='times alone')
+    parser.add_argument('--memory-of', choices=LABELS, help=argparse.SUPPRESS)
     parser.add_argument('--out', type=Path, help='JSON file to write')
     parser.add_argument(
-        '--update-readme', type=Path, help='Markdown file with <!-- bench-step --> markers'
+        '--update-readme',
+        type=Path,
+        help='Markdown file with <!-- bench-step --> markers; bench-full-step with --frame',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     return parser.parse_args()
 
 
-def steps(distiller: Any, cfg: Config) -> dict[str, Callable[[dict], None]]:
-    """The parts to measure, each a function of a raw batch."""
-    optimizers = {
-        model: build_optim_wrapper(model, cfg.optim_wrapper)
-        for model in (distiller, distiller.student)
-    }
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with a teacher of random weights: a step takes the same time with them."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    if args.frame is None:
+        check_data(cfg, loaders=('train_dataloader',))
+    init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+    cfg.model.teacher.update(checkpoint=None, allow_random_weights=True)
+    return cfg
+
+
+def open_batches(cfg: Config, frame: Path | None) -> tuple[Iterator[dict], int]:
+    """Raw batches without end, and the length of the data set they are from."""
+    if frame is None:
+        loader = Runner.build_dataloader(cfg.train_dataloader)
+        return _endless(loader), original_length(loader.dataset)
+    sample = load_frame(cfg, frame)
+    return _endless([pseudo_collate([sample])]), 1
+
+
+def load_frame(cfg: Config, infos: Path) -> dict[str, Any]:
+    """The first frame of an info file through the config's training pipeline, without pasting.
+
+    Args:
+        cfg: A config whose training data set reads nuScenes.
+        infos: The info file; its point files lie beside it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not infos.is_file():
+        raise FileNotFoundError(f'there is no info file {infos} (seen from {Path.cwd()})')
+    dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+    dataset = dataset.get('dataset', dataset)
+    dataset.update(
+        data_root=str(infos.parent),
+        ann_file=infos.name,
+        data_prefix=dict(pts='', sweeps=''),
+        pipeline=[step for step in dataset.pipeline if step.type != 'ObjectSample'],
+    )
+    return DATASETS.build(dataset)[0]
+
+
+def build_distiller(cfg: Config, num_samples: int) -> Any:
+    """The config's distiller in training mode on this machine's device."""
+    distiller = MODELS.build(cfg.model)
+    distiller.init_weights()
+    distiller.prepare(num_samples=num_samples)
+    return distiller.to(get_device()).train()
+
+
+def build_parts(
+    cfg: Config, num_samples: int, only: str | None = None
+) -> dict[str, Callable[[dict], Any]]:
+    """The parts to measure by name, each a function of a raw batch.
+
+    Args:
+        cfg: A distillation config with one teacher.
+        num_samples: Length of the data set, for memory banks.
+        only: Build what this part needs, and no more.
+    """
+    if only == 'student':
+        student = MODELS.build(cfg.model.student).to(get_device()).train()
+        return {'student': _step_of(student, cfg)}
+    distiller = build_distiller(cfg, num_samples)
     (teacher,) = distiller.teachers.values()
 
     def run_teacher(batch: dict) -> None:
@@ -83,60 +164,94 @@ def steps(distiller: Any, cfg: Config) -> dict[str, Callable[[dict], None]]:
         with teacher.run(**own.get(teacher.name, data)):
             pass
 
-    parts: dict[str, Callable[[dict], None]] = {}
+    def voxelize(batch: dict) -> None:
+        distiller.student.voxelize(distiller.data_preprocessor(batch, True)['inputs']['points'])
+
+    parts: dict[str, Callable[[dict], Any]] = {}
     if hasattr(distiller.student, 'voxelize'):
-
-        def voxelize(batch: dict) -> None:
-            distiller.student.voxelize(distiller.data_preprocessor(batch, True)['inputs']['points'])
-
-        parts['voxels_ms'] = voxelize
-    return {
-        **parts,
-        'student_ms': lambda batch: distiller.student.train_step(
-            batch, optimizers[distiller.student]
-        ),
-        'teacher_ms': run_teacher,
-        'distillation_ms': lambda batch: distiller.train_step(batch, optimizers[distiller]),
-    }
+        parts['voxels'] = voxelize
+    if only is None:
+        parts['student'] = _step_of(distiller.student, cfg)
+    parts['teacher'] = run_teacher
+    if only in (None, 'distillation'):
+        parts['distillation'] = _step_of(distiller, cfg)
+    return parts
 
 
 def measure(
-    parts: dict[str, Callable[[dict], None]], distiller: Any, loader: Any, repeats: int
+    parts: dict[str, Callable[[dict], Any]], batches: Iterator[dict], repeats: int, warm_up: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of each part on each of ``repeats`` batches; the first two warm up."""
+    """Milliseconds of each part on each of ``repeats`` batches, behind ``warm_up`` others."""
     times: dict[str, list[float]] = {name: [] for name in parts}
-    batches = iter(loader)
-    for number in range(repeats + 2):
+    for number in range(warm_up + repeats):
         batch = next(batches)
         for name, run in parts.items():
             synchronize()
             start = time.perf_counter()
             run(batch)
             synchronize()
-            if number >= 2:
+            if number >= warm_up:
                 times[name].append(1000 * (time.perf_counter() - start))
     return times
 
 
+def memory_alone(part: str) -> float:
+    """Peak memory in MiB of a fresh process that runs one part; see :func:`peak_memory`."""
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], '--memory-of', part]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_memory(cfg: Config, args: argparse.Namespace) -> float:
+    """Peak memory of two runs of a part in MiB.
+
+    On CUDA it is what torch has allocated, models included. On the CPU it is the peak of this
+    process's resident memory less what it held before the models were built, so the interpreter,
+    its libraries and the data set do not count.
+    """
+    batches, num_samples = open_batches(cfg, args.frame)
+    batch = next(batches)
+    before = resident_bytes()
+    run = build_parts(cfg, num_samples, only=args.memory_of)[args.memory_of]
+    for _ in range(2):
+        run(batch)
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / MIB
+    return (resident_bytes(peak=True) - before) / MIB
+
+
+def summarize(
+    cfg: Config,
+    args: argparse.Namespace,
+    times: dict[str, list[float]],
+    memory: dict[str, float],
+) -> dict[str, Any]:
+    """What is written as JSON."""
+    result: dict[str, Any] = {**describe_run(), 'command': ' '.join(_shown_arguments(args))}
+    result['batch_size'] = 1 if args.frame else cfg.train_dataloader.batch_size
+    result |= {f'{name}_ms': statistics.median(values) for name, values in times.items()}
+    result |= {f'{name}_mib': value for name, value in memory.items()}
+    result['ratio'] = result['distillation_ms'] / (result['student_ms'] + result['teacher_ms'])
+    return result
+
+
 def as_markdown(result: dict[str, Any], times: dict[str, list[float]]) -> str:
-    """Format medians and quartiles, and what they were measured on."""
-    labels = {
-        'voxels_ms': 'voxelisation, done once where teacher and student share it',
-        'student_ms': "the student's step alone",
-        'teacher_ms': "the teacher's forward pass to its last linked layer",
-        'distillation_ms': 'the distillation step',
-    }
+    """Format medians and quartiles, peak memory, and what they were measured on."""
+    has_memory = 'distillation_mib' in result
     lines = ['| part | ms, median (quartiles) |', '|---|---:|']
+    if has_memory:
+        lines = ['| part | ms, median (quartiles) | peak memory, MiB |', '|---|---:|---:|']
     for name, values in times.items():
-        low, middle, high = statistics.quantiles(values, n=4)
-        lines.append(f'| {labels[name]} | {middle:.0f} ({low:.0f} .. {high:.0f}) |')
+        used = f'{result[f"{name}_mib"]:.0f}' if f'{name}_mib' in result else ''
+        memory = f' {used} |' if has_memory else ''
+        lines.append(f'| {LABELS[name]} | {_median(values)} |{memory}')
     lines += [
-        f'| **ratio**: distillation / (student + teacher) | {result["ratio"]:.3f} |',
+        f'| **ratio**: distillation / (student + teacher) | {result["ratio"]:.3f} |'
+        + (' |' if has_memory else ''),
         '',
-        f'`tools/benchmarks/bench_step.py {result["config"]}` at commit {result["commit"]}, '
-        'batch of '
-        f'{result["batch_size"]}, on {result["date"]}: {result["machine"]}, {result["device"]}, '
-        f'torch {result["torch"]}.',
+        f'`tools/benchmarks/bench_step.py {result["command"]}` at commit {result["commit"]}, batch '
+        f'of {result["batch_size"]}, on {result["date"]}: {result["machine"]}, '
+        f'{result["device"]}, torch {result["torch"]}.',
         '',
     ]
     return '\n'.join(lines)
@@ -145,6 +260,29 @@ def as_markdown(result: dict[str, Any], times: dict[str, list[float]]) -> str:
 def synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def _step_of(model: Any, cfg: Config) -> Callable[[dict], Any]:
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    return lambda batch: model.train_step(batch, optimizer)
+
+
+def _endless(batches: Any) -> Iterator[dict]:
+    while True:
+        yield from batches
+
+
+def _median(values: list[float]) -> str:
+    if len(values) < 4:
+        return f'{statistics.median(values):.0f} ({min(values):.0f} .. {max(values):.0f})'
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f'{middle:.0f} ({low:.0f} .. {high:.0f})'
+
+
+def _shown_arguments(args: argparse.Namespace) -> list[str]:
+    frame = ['--frame', args.frame.name] if args.frame else []
+    options = [f'{key}={value}' for key, value in (args.cfg_options or {}).items()]
+    return [args.config, *frame, *(['--cfg-options', *options] if options else [])]
 
 
 if __name__ == '__main__':
