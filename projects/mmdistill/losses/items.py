@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from mmdistill.address import describe
 from mmdistill.connectors.checks import check_maps
+from mmdistill.losses.normalize import inverse_length
 from mmdistill.losses.reduce import as_float, mask_like
 
 
@@ -118,15 +119,13 @@ def take_items(
     return Items(*features, weight)
 
 
-def unit(vectors: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+def unit(vectors: Tensor, weight: Tensor | None = None) -> Tensor:
     """Scale the last axis to length one, where squares may be weighted.
 
-    Zero vectors stay zero *and have no gradient*: an empty cell or a dead channel must not send
-    the ``1 / eps`` of a clamped division into the network.
+    Zero vectors, as of an empty cell or a dead channel, stay zero and have no gradient. Tables of
+    inner products have small entries, hence the low floor.
     """
-    square = (weight * vectors.square()).sum(-1, keepdim=True)
-    nonzero = square > torch.finfo(square.dtype).tiny
-    return vectors * torch.where(nonzero, square, 1).rsqrt() * nonzero
+    return vectors * inverse_length(vectors, -1, weight, floor=1e-12)
 
 
 def mean_of(values: Tensor, weight: Tensor) -> Tensor:
