@@ -28,12 +28,13 @@ class MMDLoss(ItemLoss):
 
     Source: Gretton et al., "A Kernel Two-Sample Test", JMLR 2012; kernels as in Huang and Wang,
     "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017.
+
     Takes: maps (B, C, H, W) of one shape or matrices (B, C); mask.
 
     Config lines::
 
         student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
-        loss=dict(type='MMDLoss', kernel='rbf', items=(16, 16), loss_weight=1.0)
+        loss=dict(type='MMDLoss', kernel='rbf', items=(16, 16), loss_weight=7.0)
 
     Args:
         items: ``'scene'``, ``(h, w)`` or a number of positions, see :mod:`mmdistill.losses.items`.

@@ -31,12 +31,13 @@ class ICKDLoss(nn.Module):
 
     Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge
     Distillation", ICCV 2021.
+
     Takes: maps (B, C, H, W) of one shape; mask.
 
     Config lines::
 
         student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
-        loss=dict(type='ICKDLoss', grid=(4, 4), loss_weight=1.0)
+        loss=dict(type='ICKDLoss', grid=(4, 4), loss_weight=10.0)
 
     Args:
         grid: Cells ``(h, w)`` of the map.

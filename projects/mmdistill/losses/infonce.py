@@ -38,6 +38,7 @@ class ContrastiveLoss(BaseModule):
     Source: van den Oord et al., "Representation Learning with Contrastive Predictive Coding",
     2018; the symmetric form of Radford et al., "Learning Transferable Visual Models From Natural
     Language Supervision", ICML 2021.
+
     Takes: maps (B, C, H, W), matrices (B, C) or, without a grid, sparse tensors, any channels;
     mask.
 

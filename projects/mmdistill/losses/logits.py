@@ -83,6 +83,7 @@ class KDLoss(LogitLoss):
     Means are over samples and positions, weighted by the mask.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", NIPS workshop 2014.
+
     Takes: logits (N, C), (B, C, N) or (B, C, H, W) of one shape; mask.
 
     Config lines::
@@ -122,12 +123,13 @@ class LogitStandardKDLoss(KDLoss):
     a heatmap loss.
 
     Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024.
+
     Takes: logits (N, C), (B, C, N) or (B, C, H, W) of one shape; mask.
 
     Config lines::
 
         student='bbox_head.heatmap_head', teacher='bbox_head.heatmap_head',
-        loss=dict(type='LogitStandardKDLoss', temperature=2.0, loss_weight=1.0)
+        loss=dict(type='LogitStandardKDLoss', temperature=2.0, loss_weight=2.0)
 
     Args:
         temperature: ``T``, the paper's base temperature.
@@ -171,6 +173,7 @@ class DKDLoss(LogitLoss):
     class of the position.
 
     Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022.
+
     Takes: logits (N, C), (B, C, N) or (B, C, H, W) of one shape; labels (optional); mask.
 
     Config lines::
@@ -249,12 +252,13 @@ class DISTLoss(LogitLoss):
     correlates the heatmaps of both models.
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022.
+
     Takes: logits (N, C), (B, C, N) or (B, C, H, W) of one shape; mask.
 
     Config lines::
 
         student='bbox_head.heatmap_head', teacher='bbox_head.heatmap_head',
-        loss=dict(type='DISTLoss', activation='sigmoid', loss_weight=1.0)
+        loss=dict(type='DISTLoss', activation='sigmoid', loss_weight=0.45)
 
     Args:
         beta: Weight of the relations between classes.

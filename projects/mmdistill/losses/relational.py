@@ -37,11 +37,12 @@ class RKDLoss(ItemLoss):
     of the mean distance) have no angle and are left out.
 
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019.
+
     Takes: maps (B, C, H, W) of one size or matrices (B, C), any channels; mask.
 
     Config lines::
 
-        loss=dict(type='RKDLoss', items=(8, 8), loss_weight=1.0)
+        loss=dict(type='RKDLoss', items=(8, 8), loss_weight=3.0)
 
     Args:
         items: ``'scene'``, ``(h, w)`` or a number of positions, see :mod:`mmdistill.losses.items`.
@@ -91,6 +92,7 @@ class SPLoss(ItemLoss):
     An item of weight 2 counts like two items, in the rows' lengths and in the mean.
 
     Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019.
+
     Takes: maps (B, C, H, W) of one size or matrices (B, C), any channels; mask.
 
     Config lines::
@@ -123,11 +125,12 @@ class PKTLoss(ItemLoss):
 
     Source: Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge
     Transfer", ECCV 2018.
+
     Takes: maps (B, C, H, W) of one size or matrices (B, C), any channels; mask.
 
     Config lines::
 
-        loss=dict(type='PKTLoss', items=(8, 8), loss_weight=10.0)
+        loss=dict(type='PKTLoss', items=(8, 8), loss_weight=200.0)
 
     Args:
         items: ``'scene'``, ``(h, w)`` or a number of positions, see :mod:`mmdistill.losses.items`.
@@ -172,6 +175,7 @@ class CCLoss(ItemLoss):
     ``kernel='bilinear'`` is :math:`\langle x, y \rangle`.
 
     Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019.
+
     Takes: maps (B, C, H, W) of one size or matrices (B, C), any channels; mask.
 
     Config lines::
