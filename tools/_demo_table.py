@@ -110,16 +110,20 @@ def read_accuracy(test_dir: Path) -> dict[str, float]:
     """
     newest_first = sorted(test_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)[::-1]
     for path in newest_first:
-        metrics = json.loads(path.read_text())
-        found = {
-            name: value
-            for key, value in metrics.items()
-            for name in ('mAP', 'NDS')
-            if key.rsplit('/', 1)[-1] == name
-        }
+        found = find_accuracy(json.loads(path.read_text()))
         if len(found) == 2:
             return found
     raise FileNotFoundError(f'No metrics file with mAP and NDS under {test_dir}.')
+
+
+def find_accuracy(metrics: dict[str, Any]) -> dict[str, float]:
+    """Pick mAP and NDS, under their plain names, out of what a metric returned."""
+    return {
+        name: value
+        for key, value in metrics.items()
+        for name in ('mAP', 'NDS')
+        if key.rsplit('/', 1)[-1] == name
+    }
 
 
 def describe_run() -> dict[str, str]:
