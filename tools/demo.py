@@ -30,7 +30,7 @@ from tools._stages import Pipeline, Stage, StageError
 
 TEACHER = 'configs/bevfusion/bevfusion_lidar_teacher_mini.py'
 STUDENT = 'configs/bevfusion/bevfusion_lidar_student_mini.py'
-DISTILL = 'configs/distill/bevfusion_crd_mini.py'
+DISTILL = 'configs/distill/bevfusion_best_mini.py'
 QUICK_DATA = ('--scenes', '3', '--val-scenes', '1', '--frames', '4')
 QUICK_ITERATIONS = 12
 Options = dict[str, Any]

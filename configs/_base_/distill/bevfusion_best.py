@@ -20,7 +20,7 @@ links = dict(  # becomes model.links
         mask=dict(
             type='BoxMask', point_cloud_range=point_cloud_range, shape='gaussian', background=0.002
         ),
-        loss=dict(type='FitNetLoss', loss_weight=1.0),
+        loss=dict(type='FitNetLoss', loss_weight=0.25),
     ),
 )
 targets = None  # becomes model.targets: a TeacherLabels config, or None
