@@ -59,7 +59,7 @@ def check_cost(state: State) -> Iterator[Finding]:
         torch.cuda.reset_peak_memory_stats()
     try:
         step_s = time_steps(state, samples)
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         yield failed(
             f'a batch of {size} does not fit the device: {str(error).splitlines()[0]}',
             'Lower train_dataloader.batch_size (with --auto-scale-lr), or train with --amp.',
