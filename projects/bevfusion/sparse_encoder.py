@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from spconv.pytorch import SparseConvTensor, SparseSequential
@@ -111,9 +110,6 @@ class BEVFusionSparseEncoder(BaseModule):
             The map (B, output_channels * D, X, Y); channel c at height z is c * D + z. With
             ``return_middle_feats`` also the sparse tensors of the stages.
         """
-        if len(voxel_features) == 0:
-            bev = self._empty_map(voxel_features, int(batch_size))
-            return (bev, []) if self.return_middle_feats else bev
         x = SparseConvTensor(voxel_features, coors.int(), self.sparse_shape, int(batch_size))
         stage_outputs = []
         with spconv_autocast(voxel_features.device.type):
@@ -124,6 +120,8 @@ class BEVFusionSparseEncoder(BaseModule):
             dense = self.conv_out(x).dense()
         batch, channels, size_x, size_y, size_z = dense.shape
         bev = dense.permute(0, 1, 4, 2, 3).reshape(batch, channels * size_z, size_x, size_y)
+        if len(voxel_features) == 0:
+            bev = bev + self._zero_of_parameters()
         return (bev, stage_outputs) if self.return_middle_feats else bev
 
     def bev_size(self, sparse_shape: Sequence[int]) -> tuple[int, int]:
@@ -186,12 +184,7 @@ class BEVFusionSparseEncoder(BaseModule):
         cells = list(sparse_shape)
         for module in self.modules():
             if isinstance(module, SparseConv3d):
-                cells = [
-                    (size + 2 * pad - kernel) // stride + 1
-                    for size, pad, kernel, stride in zip(
-                        cells, module.padding, module.kernel_size, module.stride, strict=True
-                    )
-                ]
+                cells = module.output_cells(cells)
         if min(cells) < 1:
             raise ValueError(
                 f'the convolutions of {self.stage_num} stages leave {cells} of sparse_shape '
@@ -199,9 +192,9 @@ class BEVFusionSparseEncoder(BaseModule):
             )
         return self.output_channels * cells[2], cells[0], cells[1]
 
-    def _empty_map(self, voxel_features: Tensor, batch_size: int) -> Tensor:
-        """Zeros that depend on all parameters, so that distributed training finds them used."""
-        bev = voxel_features.new_zeros(batch_size, *self.out_shape)
-        if torch.is_grad_enabled():
-            bev = bev + sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)
-        return bev
+    def _zero_of_parameters(self) -> Tensor:
+        """A zero with a gradient to all parameters, so that distributed training finds them used.
+
+        Norm layers are left out where there is no voxel.
+        """
+        return sum(p.sum() * 0.0 for p in self.parameters() if p.requires_grad)

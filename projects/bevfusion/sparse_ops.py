@@ -16,9 +16,11 @@ from .kernel_layout import choose_layout, layouts_of_file, to_out_first
 
 
 class _PortableConv:
-    """What our sparse convolutions add to spconv's: device choice and layout-aware loading."""
+    """What ours add to spconv's: device choice, no sites at all, and layout-aware loading."""
 
     def forward(self, x: spconv.SparseConvTensor, add_input=None) -> spconv.SparseConvTensor:
+        if len(x.features) == 0:
+            return self._of_no_sites(x)
         # Chosen here, not when built: the module may move. Implicit GEMM has no CPU kernel;
         # the Native algorithm runs on both, slower on CUDA. The weights keep their layout.
         if x.features.is_cuda:
@@ -26,6 +28,24 @@ class _PortableConv:
         else:
             self.algo = ConvAlgo.Native
         return super().forward(x, add_input)
+
+    def output_cells(self, cells: Sequence[int]) -> list[int]:
+        """Cells along (x, y, z) of the output for an input of ``cells``."""
+        if self.subm:
+            return list(cells)
+        return [
+            (size + 2 * pad - kernel) // stride + 1
+            for size, pad, kernel, stride in zip(
+                cells, self.padding, self.kernel_size, self.stride, strict=True
+            )
+        ]
+
+    def _of_no_sites(self, x: spconv.SparseConvTensor) -> spconv.SparseConvTensor:
+        """No sites give no sites, which spconv's kernels refuse; gradients are zeros."""
+        features = F.linear(x.features, self.weight[:, 0, 0, 0])
+        return spconv.SparseConvTensor(
+            features, x.indices, self.output_cells(x.spatial_shape), x.batch_size
+        )
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args) -> None:
         key = f'{prefix}weight'

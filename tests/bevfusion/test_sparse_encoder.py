@@ -121,6 +121,16 @@ def test_almost_empty_batches_pass_forward_and_backward(training, number):
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_stages_run_without_a_voxel():
+    model = encoder(return_middle_feats=True)
+    _, expected = model(*voxels(20), 2)
+    _, stages = model(*voxels(0), 2)
+    assert [stage.spatial_shape for stage in stages] == [s.spatial_shape for s in expected]
+    for stage, own in zip(stages, expected, strict=True):
+        assert stage.features.shape == (0, own.features.shape[1])
+        assert stage.indices.shape == (0, 4) and stage.features.requires_grad
+
+
 @pytest.mark.parametrize('layout', ['out_first', 'out_last'])
 @pytest.mark.parametrize('version', [None, 1, 2])
 def test_kernels_load_from_every_layout_whatever_the_version_tag(layout, version):

@@ -210,3 +210,27 @@ class TestMiniPair:
                 SparseFeatureLoss(unmatched=how)(mapped, teacher) for how in ('ignore', 'zero')
             )
             torch.testing.assert_close(ignored, counted)
+
+    def test_a_batch_of_empty_clouds_trains_every_parameter(self, distill_model, batch):
+        stage = 'pts_middle_encoder.encoder_layers.encoder_layer2'
+        student, teacher = (
+            config.pts_middle_encoder.encoder_channels[1][-1]
+            for config in (distill_model['student'], distill_model['teacher'].config)
+        )
+        distill_model.links = dict(
+            voxels=dict(
+                student=stage,
+                teacher=stage,
+                student_connector=dict(
+                    type='SparseLinearConnector', in_channels=student, out_channels=teacher
+                ),
+                loss=dict(type='SparseFeatureLoss'),
+            )
+        )
+        model = MODELS.build(distill_model)
+        batch['inputs']['points'] = [points[:0] for points in batch['inputs']['points']]
+        losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
+        assert losses['distill/voxels'] == 0
+        model.parse_losses(losses)[0].backward()
+        without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not without
