@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from mmdistill.address import describe
 from mmdistill3d.bev import BEVGrid
+from mmdistill3d.instances import annotated, boxes_of, predicted_boxes
 
 SOURCES = ('gt', 'teacher', 'union')
 SHAPES = ('box', 'gaussian')
@@ -98,7 +98,8 @@ class BoxMask(nn.Module):
             raise ValueError(f'BoxMask weighs maps (B, C, H, W), got {describe(feature)}')
         found = [[] for _ in range(len(feature))]
         if 'data_samples' in self.asks_for:
-            for boxes, own in zip(found, gt_boxes(data_samples), strict=True):
+            annotations = boxes_of(annotated(data_samples, len(feature)))
+            for boxes, own in zip(found, annotations, strict=True):
                 boxes.append(own)
         if 'teacher_predictions' in self.asks_for:
             predicted = predicted_boxes(teacher_predictions, self.score_thr)
@@ -134,32 +135,3 @@ class BoxMask(nn.Module):
             # A box outside the map covers no cell.
             weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1e-6)
         return weights.amax(0)
-
-
-def gt_boxes(data_samples: Any) -> list[Tensor]:
-    """Return the annotated boxes of each sample, ``(N, 7+)``, in metres.
-
-    Raises:
-        ValueError: The batch has no samples, or they have no boxes.
-    """
-    if not data_samples or not all(hasattr(s, 'gt_instances_3d') for s in data_samples):
-        raise ValueError(
-            'needs annotated boxes, and the batch has none: pack gt_bboxes_3d in the training '
-            "pipeline (Pack3DDetInputs with keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'])"
-        )
-    return [sample.gt_instances_3d.bboxes_3d.tensor for sample in data_samples]
-
-
-def predicted_boxes(predictions: Any, score_thr: float) -> list[Tensor]:
-    """Return the boxes that a teacher predicts above a score, ``(N, 7+)`` for each sample.
-
-    Raises:
-        ValueError: The teacher predicts no boxes.
-    """
-    if not predictions or not all(hasattr(s, 'pred_instances_3d') for s in predictions):
-        raise ValueError('needs a teacher whose predict returns samples with pred_instances_3d')
-    found = []
-    for sample in predictions:
-        instances = sample.pred_instances_3d
-        found.append(instances.bboxes_3d.tensor[instances.scores_3d > score_thr])
-    return found

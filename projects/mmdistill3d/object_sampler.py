@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmdistill.memory.samplers import Samples, demand_map, zero_if_not_finite
 from mmdistill3d.bev import BEVGrid
+from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.roi import roi_features
 
 
@@ -74,30 +75,20 @@ class ObjectSampler:
         Raises:
             ValueError: A feature is no map, or the batch has no boxes to read.
         """
-        instances = _ground_truth(data_samples)
-        boxes = [item.bboxes_3d.tensor for item in instances]
+        student, teacher = demand_map(student), demand_map(teacher)
+        instances = annotated(data_samples, len(student))
+        boxes = boxes_of(instances)
         student, student_is_finite = zero_if_not_finite(
-            roi_features(demand_map(student), boxes, self.student_grid, self.size, self.expand)
+            roi_features(student, boxes, self.student_grid, self.size, self.expand)
         )
         teacher, teacher_is_finite = zero_if_not_finite(
-            roi_features(demand_map(teacher), boxes, self.teacher_grid, self.size, self.expand)
+            roi_features(teacher, boxes, self.teacher_grid, self.size, self.expand)
         )
         keys = dict(
             labels=torch.cat([item.labels_3d.long() for item in instances]),
             instances=torch.cat([_instance_ids(item) for item in instances]),
         )
         return Samples(student, teacher, student_is_finite & teacher_is_finite, keys)
-
-
-def _ground_truth(data_samples: Any) -> list[Any]:
-    instances = [getattr(sample, 'gt_instances_3d', None) for sample in data_samples or []]
-    if not instances or any(item is None or 'bboxes_3d' not in item for item in instances):
-        raise ValueError(
-            'object-level CRD needs boxes, and the batch has none: its data samples need '
-            "gt_instances_3d; add keys 'gt_bboxes_3d' and 'gt_labels_3d' to the pipeline's "
-            'Pack3DDetInputs'
-        )
-    return instances
 
 
 def _instance_ids(item: Any) -> Tensor:

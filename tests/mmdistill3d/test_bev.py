@@ -153,6 +153,10 @@ class TestBoxMask:
         with pytest.raises(ValueError, match='gt_bboxes_3d'):
             self.weights(samples=None)
 
+    def test_samples_of_another_batch_are_an_error(self):
+        with pytest.raises(ValueError, match='a batch of 2, and there are 1 samples'):
+            self.weights([sample_of(CAR)])
+
     def test_a_box_outside_the_map_weighs_nothing(self):
         far = [50.0, 50.0, *CAR[2:]]
         assert self.weights([sample_of(far), sample_of()]).sum() == 0

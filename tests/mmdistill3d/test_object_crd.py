@@ -114,7 +114,7 @@ def test_training_tells_objects_apart():
 def test_wrong_uses_say_what_to_do():
     loss = crd()
     maps = torch.randn(1, 2, 16, 8), torch.randn(1, 3, 16, 8)
-    with pytest.raises(ValueError, match="add keys 'gt_bboxes_3d'"):
+    with pytest.raises(ValueError, match="keys=.*'gt_bboxes_3d'"):
         loss(*maps, data_samples=[Det3DDataSample()])
     with pytest.raises(ValueError, match=r'maps \(B, C, H, W\), got a tuple of 1'):
         loss((maps[0],), maps[1], data_samples=[sample([], [])])

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mmdistill.losses.embedding import build_projectors, embed
 from mmdistill3d.bev import BEVGrid
+from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.losses.relational import check_bev_maps
-from mmdistill3d.masks import gt_boxes
 from mmdistill3d.roi import roi_features
 
 SAME_CLASS = ('negative', 'ignore')
@@ -109,8 +109,9 @@ class ObjectContrastLoss(BaseModule):
             ValueError: A feature is no map or has other channels, or there are no annotations.
         """
         check_bev_maps(student, teacher)
-        boxes = gt_boxes(data_samples)
-        labels = torch.cat([s.gt_instances_3d.labels_3d for s in data_samples]).to(student.device)
+        instances = annotated(data_samples, len(student))
+        boxes = boxes_of(instances)
+        labels = torch.cat([item.labels_3d for item in instances]).to(student.device)
         with torch.autocast(student.device.type, enabled=False):
             mine = roi_features(student, boxes, self.grid, self.size, self.expand)
             theirs = roi_features(

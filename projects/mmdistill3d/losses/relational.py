@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmdistill.address import describe
 from mmdistill.losses.reduce import as_float
 from mmdistill3d.bev import BEVGrid
-from mmdistill3d.masks import gt_boxes
+from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.roi import roi_features
 
 RELATIONS = ('cosine', 'gram')
@@ -91,7 +91,7 @@ class ObjectRelationLoss(nn.Module):
             ValueError: A feature is no map, or the batch has no annotations.
         """
         check_bev_maps(student, teacher)
-        boxes = gt_boxes(data_samples)
+        boxes = boxes_of(annotated(data_samples, len(student)))
         mine = self._relations(student, boxes, self.grid)
         theirs = self._relations(teacher.detach(), boxes, self.teacher_grid)
         if len(mine) == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -13,6 +12,7 @@ from mmdistill.connectors.checks import check_same_shape
 from mmdistill.losses.reduce import as_float
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.gaussians import class_gaussians
+from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.losses.response.scores import (
     check_form,
     logits_of,
@@ -150,10 +150,9 @@ class HeatmapKDLoss(nn.Module):
         Raises:
             ValueError: The batch has no annotated boxes, or is another than the map's.
         """
-        _check_annotated(data_samples, len(like))
-        instances = [sample.gt_instances_3d for sample in data_samples]
+        instances = annotated(data_samples, len(like), ", or weigh by weights='teacher' alone")
         return class_gaussians(
-            [gt.bboxes_3d.tensor.to(like.device) for gt in instances],
+            [boxes.to(like.device) for boxes in boxes_of(instances)],
             [gt.labels_3d.to(like.device) for gt in instances],
             range(like.shape[1]) if self.classes is None else self.classes,
             tuple(like.shape[2:]),
@@ -161,15 +160,3 @@ class HeatmapKDLoss(nn.Module):
             self.min_overlap,
             self.min_radius,
         ).to(like)
-
-
-def _check_annotated(data_samples: Any, batch_size: int) -> None:
-    if not data_samples or not all(hasattr(s, 'gt_instances_3d') for s in data_samples):
-        raise ValueError(
-            'needs the annotated boxes of the batch: pack gt_bboxes_3d and gt_labels_3d in the '
-            "training pipeline (Pack3DDetInputs), or weigh by weights='teacher' alone"
-        )
-    if len(data_samples) != batch_size:
-        raise ValueError(
-            f'the map is a batch of {batch_size}, and there are {len(data_samples)} samples'
-        )

@@ -1,0 +1,60 @@
+"""Annotated and predicted objects of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+def annotated(
+    data_samples: Sequence[Any] | None, batch_size: int, otherwise: str = ''
+) -> list[InstanceData]:
+    """Return the annotated objects of each sample: ``bboxes_3d`` and ``labels_3d``, maybe none.
+
+    Args:
+        data_samples: Samples with ``gt_instances_3d``.
+        batch_size: Number of samples of the features that the objects belong to.
+        otherwise: How to do without annotations, for the error.
+
+    Raises:
+        ValueError: The samples have no annotations, or are not as many as the features'.
+    """
+    found = [getattr(sample, 'gt_instances_3d', None) for sample in data_samples or []]
+    if not found or any(item is None or 'bboxes_3d' not in item for item in found):
+        raise ValueError(
+            'needs annotated boxes, and the batch has none: pack them in the training '
+            "pipeline (Pack3DDetInputs with keys=['points', 'gt_bboxes_3d', 'gt_labels_3d'])"
+            + otherwise
+        )
+    if len(found) != batch_size:
+        raise ValueError(f'the map is a batch of {batch_size}, and there are {len(found)} samples')
+    return found
+
+
+def boxes_of(instances: Sequence[InstanceData]) -> list[Tensor]:
+    """Return the boxes of each sample, ``(N, 7+)``: x, y, z of the bottom, l, w, h in metres, yaw.
+
+    Further columns, such as velocity, stay.
+    """
+    return [item.bboxes_3d.tensor for item in instances]
+
+
+def predicted_boxes(predictions: Sequence[Any] | None, score_thr: float) -> list[Tensor]:
+    """Return the boxes that a teacher predicts above a score, ``(N, 7+)`` for each sample.
+
+    Args:
+        predictions: Samples with ``pred_instances_3d``.
+        score_thr: Score above which a box counts.
+
+    Raises:
+        ValueError: The teacher predicts no boxes.
+    """
+    if not predictions or not all(hasattr(s, 'pred_instances_3d') for s in predictions):
+        raise ValueError('needs a teacher whose predict returns samples with pred_instances_3d')
+    return [
+        instances.bboxes_3d.tensor[instances.scores_3d > score_thr]
+        for instances in (sample.pred_instances_3d for sample in predictions)
+    ]
