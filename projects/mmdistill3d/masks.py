@@ -24,9 +24,9 @@ class BoxMask(nn.Module):
     background. Boxes are laid over the map in metres, rotated; a box smaller than a cell still has
     one. Overlapping boxes share a cell by the larger weight.
 
-    Source: foreground masks of Yang et al., "Focal and Global Knowledge Distillation for
-    Detectors", CVPR 2022, and of Yang et al., "Towards Efficient 3D Object Detection with Knowledge
-    Distillation" (SparseKD), NeurIPS 2022.
+    Source: the foreground masks, with a weight by the box's size, of Yang et al., "Focal and Global
+    Knowledge Distillation for Detectors", CVPR 2022; few positions that count, as in Yang et al.,
+    "Towards Efficient 3D Object Detection with Knowledge Distillation", NeurIPS 2022.
 
     Config lines::
 

@@ -105,6 +105,16 @@ def test_points_of_a_box_agree_with_mmdet3ds_corners():
     assert nearest.max() < 1e-5
 
 
+def test_nine_points_reach_corners_and_middles_of_the_sides_of_a_box_expanded_by_half():
+    boxes = torch.tensor([CAR])
+    ends = LiDARInstance3DBoxes(boxes, box_dim=9).corners[0, [0, 3, 7, 4], :2]  # around the bottom
+    middles = (ends + ends.roll(1, 0)) / 2
+    expected = torch.cat([ends, middles, boxes[:, :2]])
+    points = box_points(boxes, (3, 3), expand=1.5)[0]
+    distance = torch.cdist(points, expected)
+    assert distance.amin(0).max() < 1e-5 and distance.amin(1).max() < 1e-5
+
+
 class TestBoxMask:
     feature = torch.zeros(2, 4, 12, 8)
 

@@ -83,11 +83,10 @@ def naive_relation(points, relation):
             matrix[i][j] = sum(a * b for a, b in zip(points[i], points[j], strict=True))
             if relation == 'cosine':
                 matrix[i][j] = matrix[i][j] / (points[i].norm() * points[j].norm())
-    flat = [value for row in matrix for value in row]
     if relation == 'gram':
-        norm = sum(value**2 for value in flat) ** 0.5
-        flat = [value / norm for value in flat]
-    return flat
+        norms = [sum(value**2 for value in row) ** 0.5 for row in matrix]
+        matrix = [[value / norm for value in row] for row, norm in zip(matrix, norms, strict=True)]
+    return [value for row in matrix for value in row]
 
 
 @pytest.mark.parametrize('relation', ['cosine', 'gram'])

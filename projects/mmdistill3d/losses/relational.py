@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdistill.address import describe
+from mmdistill.losses.items import unit
 from mmdistill.losses.reduce import as_float
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.instances import annotated, boxes_of
@@ -31,9 +32,10 @@ class ObjectRelationLoss(nn.Module):
     differ.
 
     Source: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework
-    for 3D Object Detection in Bird's-Eye View", CVPR 2023 (relation distillation, of crucial points
-    by cosines); with ``relation='gram'`` near to the inter-keypoint distillation of Huang et al.,
-    "TiG-BEV: Multi-view BEV 3D Object Detection via Target Inner-Geometry Learning", 2022.
+    for 3D Object Detection in Bird's-Eye View", CVPR 2023 (relations of a box's nine crucial
+    points: corners, middles of the sides and centre, which are those of ``expand=1.5``); with
+    ``relation='gram', distance='mse'`` the inter-keypoint distillation of Huang et al., "TiG-BEV:
+    Multi-view BEV 3D Object Detection via Target Inner-Geometry Learning", 2022, over ``P``.
 
     Takes: BEV maps (B, C, H, W), sizes and channels may differ; annotated boxes.
 
@@ -47,8 +49,8 @@ class ObjectRelationLoss(nn.Module):
         point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
         size: ``(n, m)`` points along the length and the width of a box.
         expand: Factor of length and width: above 1 the points also see a rim around the object.
-        relation: ``'cosine'`` as above; or ``'gram'``, ``A = F F^T / |F F^T|`` with the Frobenius
-            norm, in which points of strong features count more.
+        relation: ``'cosine'`` as above; or ``'gram'``, the rows of ``F F^T`` scaled to unit length,
+            in which points of strong features count more.
         distance: ``'l1'`` or ``'mse'`` between the matrices.
         axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
         teacher_axes: The same for the teacher; default the student's.
@@ -104,9 +106,9 @@ class ObjectRelationLoss(nn.Module):
             points = roi_features(feature, boxes, grid, self.size, self.expand)
             points = points.flatten(2).transpose(1, 2)
             if self.relation == 'cosine':
-                points = _unit(points, dims=2)
+                points = unit(points)
                 return points @ points.transpose(1, 2)
-            return _unit(points @ points.transpose(1, 2), dims=(1, 2))
+            return unit(points @ points.transpose(1, 2))
 
 
 def check_bev_maps(student: Any, teacher: Any) -> None:
@@ -119,10 +121,3 @@ def check_bev_maps(student: Any, teacher: Any) -> None:
             )
     if len(student) != len(teacher):
         raise ValueError(f'the student has {len(student)} samples, the teacher {len(teacher)}')
-
-
-def _unit(values: Tensor, dims: int | tuple[int, int]) -> Tensor:
-    """Scale to unit length; what has none, as beyond the map, stays zero and gets no gradient."""
-    square = values.square().sum(dims, keepdim=True)
-    has_length = square > 1e-12
-    return torch.where(has_length, values * torch.where(has_length, square, 1).rsqrt(), 0)
