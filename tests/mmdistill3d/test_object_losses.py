@@ -254,33 +254,38 @@ import torch
 from mmengine.dist import get_rank
 from tests.mmdistill3d.test_object_losses import contrast_of
 torch.distributed.init_process_group('gloo')
-own = [[0], [1, 2]][get_rank()]
-value = contrast_of(own)
-torch.distributed.all_reduce(value)
+results = [contrast_of(numbers[get_rank()]) for numbers in ([[0], [1, 2]], [[1], [0, 2]])]
+for result in results:
+    for value in result:
+        torch.distributed.all_reduce(value)
+        value /= 2
 if get_rank() == 0:
-    torch.save(value, sys.argv[1])
+    torch.save(results, sys.argv[1])
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
 
 
 def contrast_of(numbers):
-    """The loss of some of the samples, summed over their objects."""
+    """The loss of some of the samples, and its gradients in the projectors."""
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 4, 12, 8), torch.randn(3, 6, 12, 8)
     loss = ObjectContrastLoss(4, 6, RANGE, embed_dims=5, same_class='ignore', gather=True)
     boxes, labels = ([part[number] for number in numbers] for part in (BOXES, LABELS))
     value = loss(student[numbers], teacher[numbers], data_samples=samples(boxes, labels))
-    return value.detach() * sum(len(own) for own in boxes)
+    value.backward()
+    return [value.detach(), *(parameter.grad for parameter in loss.parameters())]
 
 
-def test_objects_of_other_ranks_are_negatives_too(tmp_path):
+def test_mean_and_gradients_over_ranks_are_those_of_one_process(tmp_path):
     script, root = tmp_path / 'ranks.py', Path(__file__).parents[2]
     script.write_text(RANKS)
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     path = os.pathsep.join([str(root), str(root / 'projects')])
     env = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
-    command += [str(script), str(tmp_path / 'sum.pt')]
+    command += [str(script), str(tmp_path / 'means.pt')]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    torch.testing.assert_close(torch.load(tmp_path / 'sum.pt'), contrast_of([0, 1, 2]))
+    # with two objects and one, and with none on a rank
+    for means in torch.load(tmp_path / 'means.pt'):
+        torch.testing.assert_close(means, contrast_of([0, 1, 2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine import dist
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmdistill.losses.embedding import build_projectors, embed
+from mmdistill.losses.infonce import GatherWithGradient
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.losses.relational import check_bev_maps
@@ -59,8 +61,9 @@ class ObjectContrastLoss(BaseModule):
         temperature: ``T``.
         same_class: ``'ignore'`` leaves objects of the class of ``i`` out of :math:`N_i`, so that no
             car is pushed away from the other cars; ``'negative'`` keeps them.
-        gather: Take the other ranks' objects as further negatives. Ranks have unequal numbers of
-            objects, so this waits for the device once a step.
+        gather: Take the other ranks' objects as further negatives; the mean is then over all ranks'
+            objects, and the gradient of DDP that of one process with the whole batch. Ranks have
+            unequal numbers of objects, so this waits for the device once a step.
         axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
         teacher_axes: The same for the teacher; default the student's.
         loss_weight: Factor of the loss.
@@ -125,33 +128,42 @@ class ObjectContrastLoss(BaseModule):
 
     def _contrast(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """InfoNCE of embeddings ``(N, D)``; the sum of nothing is a zero with gradients."""
-        all_student, all_teacher, all_labels, first = student, teacher, labels, 0
+        count, first, every = len(student), 0, _Objects(student, teacher, labels)
         if self.gather and dist.get_world_size() > 1:
             counts = dist.all_gather(torch.tensor(len(student), device=student.device))
             counts = [int(count) for count in counts]
-            first = sum(counts[: dist.get_rank()])
-            all_student, all_teacher, all_labels = (
-                _gather(part, counts) for part in (student, teacher, labels)
-            )
+            count, first = sum(counts) / len(counts), sum(counts[: dist.get_rank()])
+            every = _gather(every, counts)
         own = torch.arange(first, first + len(student), device=student.device)
         excluded = None
         if self.same_class == 'ignore':
-            excluded = labels[:, None] == all_labels
+            excluded = labels[:, None] == every.labels
             excluded = excluded.scatter(1, own[:, None], False)
         total = student.new_zeros(())
-        for anchors, others in ((student, all_teacher), (teacher, all_student)):
+        for anchors, others in ((student, every.teacher), (teacher, every.student)):
             logits = anchors @ others.T / self.temperature
             if excluded is not None:
                 logits = logits.masked_fill(excluded, -torch.inf)
             total = total + F.cross_entropy(logits, own, reduction='sum')
-        return total / (2 * max(len(student), 1))
+        return total / (2 * count if count else 1)
 
 
-def _gather(values: Tensor, counts: list[int]) -> Tensor:
-    """Concatenate the ranks' rows, of which each has ``counts``; the own keep their gradient."""
+class _Objects(NamedTuple):
+    """Objects of a batch, of this rank or of all."""
+
+    student: Tensor  # (N, D)
+    teacher: Tensor  # (N, D)
+    labels: Tensor  # (N,)
+
+
+def _gather(own: _Objects, counts: list[int]) -> _Objects:
+    """Concatenate the ranks' objects, of which each has ``counts``; gradients return to each."""
     most = max(counts)
-    padded = values.new_zeros(most, *values.shape[1:])
-    padded[: len(values)] = values.detach()
-    parts = [part[:count] for part, count in zip(dist.all_gather(padded), counts, strict=True)]
-    parts[dist.get_rank()] = values
-    return torch.cat(parts)
+    if most == 0:
+        return own
+    missing = most - len(own.labels)
+    embeddings = F.pad(torch.stack([own.student, own.teacher]), (0, 0, 0, missing))
+    labels = torch.cat(dist.all_gather(F.pad(own.labels, (0, missing))))
+    present = torch.cat([torch.arange(count) + rank * most for rank, count in enumerate(counts)])
+    present = present.to(labels.device)
+    return _Objects(*GatherWithGradient.apply(embeddings)[:, present], labels[present])
