@@ -214,7 +214,7 @@ class TestBoth:
     @pytest.mark.parametrize(
         ('student', 'given', 'message'),
         [
-            ([torch.zeros(1)], samples(), r'expected BEV maps \(B, C, H, W\), got a list of 1'),
+            ([torch.zeros(1)], samples(), r'expected a map \(B, C, H, W\), got a list of 1'),
             (torch.zeros(2, 4, 12, 8), samples(), 'the student has 2 samples, the teacher 3'),
             (torch.zeros(3, 4, 12, 8), [Det3DDataSample()] * 3, 'needs annotated boxes'),
         ],

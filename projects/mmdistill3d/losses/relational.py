@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdistill.address import describe
+from mmdistill.connectors.checks import check_map
 from mmdistill.losses.items import unit
 from mmdistill.losses.reduce import as_float
 from mmdistill3d.bev import BEVGrid
@@ -114,10 +114,6 @@ class ObjectRelationLoss(nn.Module):
 def check_bev_maps(student: Any, teacher: Any) -> None:
     """Demand two maps ``(B, C, H, W)`` of one batch; the ``ValueError`` names what was given."""
     for feature in (student, teacher):
-        if not isinstance(feature, Tensor) or feature.dim() != 4:
-            raise ValueError(
-                f'expected BEV maps (B, C, H, W), got {describe(feature)}: choose another layer, '
-                'or add a selector to the layer address, e.g. [0]'
-            )
+        check_map(feature)
     if len(student) != len(teacher):
         raise ValueError(f'the student has {len(student)} samples, the teacher {len(teacher)}')
