@@ -197,8 +197,8 @@ class CosineLoss(nn.Module):
         student, teacher, mask = prepare(student, teacher, mask)
         if self.over == 'sample':
             dim = tuple(range(1, student.dim()))
-            distance = 1 - cosine(student, teacher, dim, mask)
-            loss = (distance if mask is None else distance * mask.flatten(1).any(1)).mean()
+            distance = 1 - cosine(student, teacher, dim, mask)  # (B, 1, ...)
+            loss = (distance if mask is None else distance * mask.amax(dim, True).bool()).mean()
         else:
             loss = weighted_mean(1 - cosine(student, teacher, 1).squeeze(1), mask)
         return self.loss_weight * loss

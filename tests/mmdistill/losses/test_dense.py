@@ -27,6 +27,9 @@ LOSSES = {
 }
 # Their convolutions look beyond a position, also beyond the mask.
 LOOK_AROUND = {'mgd', 'factor'}
+# Means over samples, in which each counts alike; others are means over all positions.
+SAMPLE_BY_SAMPLE = {'normalized_mse_sample', 'cosine_sample', 'cwd'}
+SAMPLE_BY_SAMPLE |= {name for name in LOSSES if name.startswith(('attention', 'nst'))}
 
 
 @pytest.fixture(params=LOSSES)
@@ -94,6 +97,19 @@ def test_an_empty_mask_gives_a_zero_that_still_reaches_the_student(loss, pair):
     result, gradient = value_and_gradient(loss.double(), *pair, mask=empty)
     assert float(result) == pytest.approx(0, abs=2e-6)
     assert gradient.abs().max() < 1e-15
+
+
+@pytest.mark.parametrize('name', sorted(set(LOSSES) - LOOK_AROUND))
+def test_a_sample_with_an_empty_mask_is_a_zero_or_does_not_exist(name, loss, pair, weights):
+    weights[1] = 0
+    one, gradient = value_and_gradient(
+        loss.double(), *(feature[:1] for feature in pair), mask=weights[:1]
+    )
+    share = 1 / 2 if name in SAMPLE_BY_SAMPLE else 1
+    both, both_gradient = value_and_gradient(loss, *pair, mask=weights)
+    torch.testing.assert_close(both, share * one, rtol=1e-6, atol=2e-6)
+    torch.testing.assert_close(both_gradient[0], share * gradient[0])
+    assert both_gradient[1].abs().max() < 1e-15
 
 
 @pytest.mark.parametrize('value', [0.0, 1.0, -300.0])
