@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.losses.items import ItemLoss, unit
+from mmdistill.losses.reduce import divide
 
 KERNELS = ('linear', 'polynomial', 'rbf')
 
@@ -81,7 +82,7 @@ class MMDLoss(ItemLoss):
         if self.normalize:
             student, teacher = unit(student), unit(teacher)
         total = weight.sum(1)
-        weight = weight / torch.where(total > 0, total, 1)[:, None]
+        weight = divide(weight, total[:, None])
         if self.kernel == 'linear':
             mean = torch.einsum('gm,gmc->gc', weight, student - teacher)
             each = mean.square().sum(1)

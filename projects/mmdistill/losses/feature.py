@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.losses.normalize import cosine, squared_distance
-from mmdistill.losses.reduce import prepare, weighted_mean
+from mmdistill.losses.reduce import mean, prepare, weighted_mean
 
 
 @MODELS.register_module()
@@ -49,7 +49,8 @@ class FitNetLoss(nn.Module):
         check_same_shape(student, teacher)
         student, teacher, mask = prepare(student, teacher, mask)
         if mask is None:
-            return self.loss_weight * F.mse_loss(student, teacher)
+            squares = F.mse_loss(student, teacher, reduction='sum')
+            return self.loss_weight * squares / max(student.numel(), 1)
         difference = F.mse_loss(student, teacher, reduction='none').mean(1)
         return self.loss_weight * weighted_mean(difference, mask)
 
@@ -96,7 +97,8 @@ class FeatureL1Loss(nn.Module):
         check_same_shape(student, teacher)
         student, teacher, mask = prepare(student, teacher, mask)
         if mask is None:
-            return self.loss_weight * F.smooth_l1_loss(student, teacher, beta=self.beta)
+            total = F.smooth_l1_loss(student, teacher, reduction='sum', beta=self.beta)
+            return self.loss_weight * total / max(student.numel(), 1)
         difference = F.smooth_l1_loss(student, teacher, reduction='none', beta=self.beta)
         return self.loss_weight * weighted_mean(difference.mean(1), mask)
 
@@ -146,7 +148,7 @@ class NormalizedMSELoss(nn.Module):
         student, teacher, mask = prepare(student, teacher, mask)
         if self.over == 'sample':
             dim = tuple(range(1, student.dim()))
-            loss = squared_distance(student, teacher, dim, mask).mean()
+            loss = mean(squared_distance(student, teacher, dim, mask))
         else:
             loss = weighted_mean(squared_distance(student, teacher, 1).squeeze(1), mask)
         return self.loss_weight * loss
@@ -198,7 +200,7 @@ class CosineLoss(nn.Module):
         if self.over == 'sample':
             dim = tuple(range(1, student.dim()))
             distance = 1 - cosine(student, teacher, dim, mask)  # (B, 1, ...)
-            loss = (distance if mask is None else distance * mask.amax(dim, True).bool()).mean()
+            loss = mean(distance if mask is None else distance * mask.amax(dim, True).bool())
         else:
             loss = weighted_mean(1 - cosine(student, teacher, 1).squeeze(1), mask)
         return self.loss_weight * loss

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdistill.connectors.checks import check_maps, check_same_shape
-from mmdistill.losses.items import mean_of, unit
-from mmdistill.losses.reduce import as_float, mask_like
+from mmdistill.losses.items import unit
+from mmdistill.losses.reduce import divide, mean_of, prepare
 
 
 @MODELS.register_module()
@@ -69,12 +69,11 @@ class ICKDLoss(nn.Module):
         """
         check_same_shape(student, teacher)
         check_maps(student, teacher)
-        student, teacher = as_float(student), as_float(teacher.detach())
+        student, teacher, mask = prepare(student, teacher, mask)
         if mask is None:
             weight = self._cut(torch.ones_like(student[:, :1])).sum((1, 2))
             student, teacher = self._cut(student), self._cut(teacher)
         else:
-            mask = mask_like(student[:, 0], mask)[:, None]
             root = mask.sqrt()
             student, teacher = self._cut(student * root), self._cut(teacher * root)
             weight = self._cut(mask).sum((1, 2))
@@ -90,7 +89,7 @@ class ICKDLoss(nn.Module):
         gram = OwnProduct.apply(cells)
         if self.normalize:
             return unit(gram)
-        return gram / torch.where(weight > 0, weight, 1)[:, None, None]
+        return divide(gram, weight[:, None, None])
 
     def _cut(self, feature: Tensor) -> Tensor:
         """``(B, C, H, W)`` to cells ``(B * h * w, C, positions)``, padded by zeros."""

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from mmdistill.address import describe
 from mmdistill.losses.embedding import build_projectors, embed
-from mmdistill.losses.items import mean_of, take_items
+from mmdistill.losses.items import take_items
+from mmdistill.losses.reduce import mean_of
 
 
 @MODELS.register_module()

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from mmdistill.address import describe
 from mmdistill.connectors.checks import check_maps
 from mmdistill.losses.normalize import inverse_length
-from mmdistill.losses.reduce import as_float, mask_like
+from mmdistill.losses.reduce import divide, prepare
 
 
 class Items(NamedTuple):
@@ -102,10 +102,9 @@ def take_items(
         ValueError: Neither two maps of one size nor two matrices of one length.
     """
     _check_features(student, teacher, mask)
-    student, teacher = as_float(student), as_float(teacher.detach())
+    student, teacher, mask = prepare(student, teacher, mask)
     if student.dim() == 2:
         return Items(student[None], teacher[None], student.new_ones(1, len(student)))
-    mask = None if mask is None else mask_like(student[:, 0], mask)[:, None]
     if isinstance(items, int):
         return _draw_positions(student, teacher, items, mask)
     cells = (1, 1) if items == 'scene' else items
@@ -126,12 +125,6 @@ def unit(vectors: Tensor, weight: Tensor | None = None) -> Tensor:
     inner products have small entries, hence the low floor.
     """
     return vectors * inverse_length(vectors, -1, weight, floor=1e-12)
-
-
-def mean_of(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of all values; 0, with a gradient path, where nothing has weight."""
-    total = weight.sum()
-    return (weight * values).sum() / torch.where(total > 0, total, 1)
 
 
 def pair_weight(weight: Tensor) -> Tensor:
@@ -172,8 +165,7 @@ def _average_cells(feature: Tensor, cells: tuple[int, int], mask: Tensor | None)
     """``(B, C, H, W)`` to weighted means ``(B, h * w, C)``; zeros where a cell has no weight."""
     if mask is None:
         return _pool(feature, cells)
-    weight = _pool(mask, cells)
-    return _pool(feature * mask, cells) / torch.where(weight > 0, weight, 1)
+    return divide(_pool(feature * mask, cells), _pool(mask, cells))
 
 
 def _pool(feature: Tensor, cells: tuple[int, int]) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mmdistill.address import describe
 from mmdistill.connectors.checks import check_same_shape
-from mmdistill.losses.reduce import as_float, mask_like, weighted_mean
+from mmdistill.losses.reduce import as_float, divide, mask_like, weighted_mean
 
 
 class LogitLoss(nn.Module):
@@ -291,7 +291,7 @@ class DISTLoss(LogitLoss):
         evenly = student.new_full((1, classes, 1), 1 / classes)
         between = 1 - _correlation(student, teacher, evenly, dim=1)
         total = weight.sum()
-        share = weight[:, None] / torch.where(total > 0, total, 1)
+        share = divide(weight[:, None], total)
         within = (1 - _correlation(student, teacher, share, dim=(0, 2))).mean() * (total > 0)
         between = weighted_mean(between, weight)
         return self.temperature**2 * (self.beta * between + self.gamma * within)

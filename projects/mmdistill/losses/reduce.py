@@ -15,11 +15,29 @@ def as_float(value: Tensor) -> Tensor:
     return value.float() if value.dtype.itemsize < 4 else value
 
 
+def divide(value: Tensor, total: Tensor) -> Tensor:
+    """Return ``value / total``, where a total of 0, as of weights, leaves the value as it is.
+
+    Not by a tiny number: the gradient's ``1 / tiny`` overflows, and ``0 * inf`` is no zero.
+    """
+    return value / torch.where(total > 0, total, 1)
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean of all values; 0, with a gradient path, where there are none."""
+    return values.sum() / max(values.numel(), 1)
+
+
+def mean_of(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of all values; 0, with a gradient path, where nothing has weight."""
+    return divide((weight * values).sum(), weight.sum())
+
+
 def weighted_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Average values over samples and positions, weighted by a mask where there is one.
 
     Args:
-        values: ``(B, H, W)`` or ``(B, 1, H, W)``.
+        values: ``(B, H, W)`` or ``(B, 1, H, W)``; finite also where the mask is 0.
         mask: Weights of the positions, ``(B, 1, H, W)`` or ``(B, H, W)``, not negative. Where they
             are all zero, as in a batch without boxes, the result is zero.
 
@@ -32,11 +50,8 @@ def weighted_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     if values.dim() == 4:
         values = values.squeeze(1)
     if mask is None:
-        return values.mean()
-    mask = mask_like(values, mask)
-    total = mask.sum()
-    # Not clamped to a tiny number: the gradient's 1 / tiny overflows, and 0 * inf is no zero.
-    return (mask * values).sum() / torch.where(total > 0, total, 1)
+        return mean(values)
+    return mean_of(values, mask_like(values, mask))
 
 
 def mask_like(values: Tensor, mask: Tensor) -> Tensor:
@@ -59,6 +74,10 @@ def prepare(
     student: Tensor, teacher: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return what a dense loss computes with, of features that have passed its checks.
+
+    Features must be finite also where the mask is 0: the result is not a number otherwise. To hide
+    a broken cell here would cost a copy of both maps and save nothing, as the student's own losses
+    read the cell, and a teacher that returns one should be noticed.
 
     Args:
         student: ``(B, C, ...)``.

@@ -13,7 +13,8 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.losses.items import ItemLoss, mean_of, pair_weight, unit
+from mmdistill.losses.items import ItemLoss, pair_weight, unit
+from mmdistill.losses.reduce import divide, mean_of
 
 # Items nearer to each other than this part of the mean distance have no direction: it would be
 # rounding noise, with a gradient of one over the distance.
@@ -74,8 +75,7 @@ class RKDLoss(ItemLoss):
             ends = weight[:, None] * (teacher_distance > COINCIDENT)  # (G, j, i)
             each = torch.einsum('gji,gjik,gjk->gj', ends, difference, ends)
             count = ends.sum(2).square() - ends.square().sum(2)
-            total = (weight * count).sum()
-            angle_loss = (weight * each).sum() / torch.where(total > 0, total, 1)
+            angle_loss = divide((weight * each).sum(), (weight * count).sum())
             loss = loss + self.angle_weight * angle_loss
         return loss
 
@@ -152,16 +152,13 @@ class PKTLoss(ItemLoss):
         pairs = pair_weight(weight)
         log_p, log_q = self._log_choice(teacher, weight), self._log_choice(student, weight)
         # `pairs` is weight_i * weight_j: the sum over j of the mean over i, but for its divisor.
-        divergence = (pairs * log_p.exp() * (log_p - log_q)).sum()
-        total = weight.sum()
-        return divergence / torch.where(total > 0, total, 1)
+        return divide((pairs * log_p.exp() * (log_p - log_q)).sum(), weight.sum())
 
     def _log_choice(self, items: Tensor, weight: Tensor) -> Tensor:
         """Logarithms of ``p_{j|i}``, ``(G, i, j)``."""
         items = unit(items)
         kernel = (1 + items @ items.transpose(1, 2)).clamp(min=0) / 2 + self.eps
-        total = (kernel * _others(weight)).sum(2, keepdim=True)
-        return kernel.log() - torch.where(total > 0, total, 1).log()
+        return divide(kernel, (kernel * _others(weight)).sum(2, keepdim=True)).log()
 
 
 @MODELS.register_module()
@@ -223,8 +220,7 @@ def _distances(items: Tensor, pairs: Tensor) -> Tensor:
     """Distances ``(G, M, M)`` over their mean; zeros where all items coincide."""
     # By matrix products small distances would drown in rounding.
     distance = torch.cdist(items, items, compute_mode='donot_use_mm_for_euclid_dist')
-    mean = mean_of(distance, pairs)
-    return distance / torch.where(mean > 0, mean, 1)
+    return divide(distance, mean_of(distance, pairs))
 
 
 def _angles(items: Tensor, distance: Tensor) -> Tensor:

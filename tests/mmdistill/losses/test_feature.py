@@ -128,6 +128,14 @@ def test_pointwise_losses_take_vectors_and_sequences(name, shape):
     torch.testing.assert_close(loss(student, teacher), loss(*as_map))
 
 
+@pytest.mark.parametrize('name', ['FitNetLoss', 'FeatureL1Loss', 'NormalizedMSELoss', 'CosineLoss'])
+def test_no_vectors_at_all_cost_nothing(name):
+    student = torch.zeros(0, 4, requires_grad=True)
+    result = MODELS.build(dict(type=name))(student, torch.zeros(0, 4))
+    result.backward()
+    assert result == 0 and student.grad.shape == (0, 4)
+
+
 def test_a_tuple_needs_a_selector(maps):
     with pytest.raises(ValueError, match=r'a tuple of 2: add a selector'):
         MODELS.build(dict(type='FitNetLoss'))(maps, maps[1])

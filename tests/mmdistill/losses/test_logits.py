@@ -139,6 +139,14 @@ def test_a_logit_loss_is_the_formula_with_its_gradient(logits, config, masked):
     assert_equal_with_gradients(actual, expected, student)
 
 
+@pytest.mark.parametrize('config', EVERY, ids=name)
+def test_no_logits_at_all_cost_nothing(config):
+    student = torch.zeros(0, 4, requires_grad=True)
+    value = MODELS.build(config)(student, torch.zeros(0, 4))
+    value.backward()
+    assert value == 0 and student.grad.shape == (0, 4)
+
+
 def test_decoupled_kd_takes_labels(logits):
     student, teacher, _ = logits
     labels = torch.randint(0, 4, student[:, 0].shape)
