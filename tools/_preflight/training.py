@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mmdistill import Distiller
 from mmdistill.distiller import LOSS_PREFIX
-from mmdistill.hooks.distill_hook import original_length
+from mmdistill.utils.dataset import number_samples
 from tools._memory import resident_bytes
 from tools._preflight.findings import Finding, Skip, failed, ok, warning
 from tools._preflight.state import State, Stopwatch
@@ -100,7 +100,7 @@ def prepare(state: State) -> None:
     model = state.model
     if isinstance(model, Distiller) and model.keeps_memory():
         train = state.datasets.get('train')
-        model.prepare(num_samples=original_length(train) if train is not None else MADE_UP_LENGTH)
+        model.prepare(num_samples=number_samples(train) if train is not None else MADE_UP_LENGTH)
         model.to(state.device)
 
 
