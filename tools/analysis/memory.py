@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from tools._memory import resident_bytes
+
 
 def peak_bytes(call: Callable[[], Any]) -> int | None:
     """What a call adds at most to the memory in use before it.
@@ -33,9 +35,9 @@ def peak_bytes(call: Callable[[], Any]) -> int | None:
         return torch.cuda.max_memory_allocated() - before
     if not _reset_high_water_mark():
         return None
-    before = _status_bytes('VmRSS')
+    before = resident_bytes()
     call()
-    return max(_status_bytes('VmHWM') - before, 0)
+    return max(resident_bytes(peak=True) - before, 0)
 
 
 def _reset_high_water_mark() -> bool:
@@ -47,10 +49,3 @@ def _reset_high_water_mark() -> bool:
     except OSError:  # no Linux, or a container that forbids it
         return False
     return True
-
-
-def _status_bytes(name: str) -> int:
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(f'{name}:'):
-            return 1024 * int(line.split()[1])
-    raise KeyError(f'/proc/self/status has no {name}')
