@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from mmdistill.memory.nce import (
     score_offset,
     without_row,
 )
-from mmdistill.memory.weights import draw_weights, row_weights, scaled_to
+from mmdistill.memory.weights import draw_weights, factor_to, row_weights
 
 FORMS = ('marginal', 'exact', 'shared')
 POSITIVES = ('row', 'current')
@@ -34,6 +36,8 @@ BANKS = ('student_bank', 'teacher_bank')
 
 # With this many rows a draw, gathering the drawn rows is faster than scoring all of them.
 _GATHER_FROM = 16
+# Weights of rows for anchors that are held at a time: 16 MiB in float32.
+_BLOCK_NUMBERS = 1 << 22
 # Part of the old normaliser that a running one keeps.
 _RUNNING = 0.9
 
@@ -76,7 +80,8 @@ class ContrastMemory(nn.Module):
         num_samples: Length of the data set; normally left to
             :class:`~mmdistill.hooks.DistillHook`, which reads it.
         chunk_size: Rows of a bank that are compared at a time, which bounds the memory to a few
-            times ``B * chunk_size`` numbers.
+            times ``B * chunk_size`` numbers, and 16 MiB for weights of rows; default 4096 on a CPU,
+            for its caches, and 32768 elsewhere.
     """
 
     student_bank: Tensor
@@ -98,7 +103,7 @@ class ContrastMemory(nn.Module):
         shard: bool = False,
         rows_per_sample: int = 1,
         num_samples: int | None = None,
-        chunk_size: int = 16384,
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -201,8 +206,11 @@ class ContrastMemory(nn.Module):
         everyone = own
         if self.training or self.batch_negatives or self._is_sharded():
             everyone = own.gather(with_draws=self._is_sharded())
-        loss = self._contrast(student, teacher, 'student', own, everyone)
-        loss = loss + self._contrast(teacher, student, 'teacher', own, everyone)
+        # Where one block holds all anchors, both banks share its weights.
+        group = everyone if self._is_sharded() else own
+        weigh = functools.lru_cache(maxsize=1)(functools.partial(self._weights, group))
+        loss = self._contrast(student, teacher, 'student', own, everyone, weigh)
+        loss = loss + self._contrast(teacher, student, 'teacher', own, everyone, weigh)
         if self.training:
             self._update(everyone)
         return (loss * finite).sum() / finite.sum().clamp(min=1)
@@ -218,7 +226,13 @@ class ContrastMemory(nn.Module):
         return (draws + (draws >= index[:, None])) % self.num_rows
 
     def _contrast(
-        self, anchors: Tensor, others: Tensor, side: str, own: Batch, everyone: Batch
+        self,
+        anchors: Tensor,
+        others: Tensor,
+        side: str,
+        own: Batch,
+        everyone: Batch,
+        weigh: Callable[[int], Tensor],
     ) -> Tensor:
         """Loss ``(B,)`` of one side's anchors against the other side's bank."""
         other = 'teacher' if side == 'student' else 'student'
@@ -229,67 +243,80 @@ class ContrastMemory(nn.Module):
             log_z = self._log_mean(side, everyone) + math.log(self.num_rows)
             offset = score_offset(total, self.num_rows, log_z)
             own_rows = self._look_up(f'{other}_bank', own, everyone)
-            terms = self._negatives(side, own, everyone, own_rows, offset)
+            terms = self._negatives(side, own, everyone, own_rows, offset, weigh)
             if extra:
                 weights = draw_weights(
                     own.index, everyone.index, v.dtype, own.labels, self._labels()
                 )
-                weights = scaled_to(extra, weights * everyone.finite)
-                fresh = getattr(everyone, other)
-                terms = terms.plus(negative_terms(v, fresh, scale, offset, weights))
+                weights *= everyone.finite
+                fresh = negative_terms(v, getattr(everyone, other), scale, offset, weights)
+                terms = terms.plus(fresh.times(factor_to(extra, weights.sum(1))))
             positives = others.detach() if self.positive == 'current' else own_rows
             terms = terms.plus(positive_terms(v, positives, scale, offset))
         return attach_gradient(anchors, terms) + score_constant(total, self.num_rows)
 
     def _negatives(
-        self, side: str, own: Batch, everyone: Batch, own_rows: Tensor, offset: float | Tensor
+        self,
+        side: str,
+        own: Batch,
+        everyone: Batch,
+        own_rows: Tensor,
+        offset: float | Tensor,
+        weigh: Callable[[int], Tensor],
     ) -> Terms:
         """Sum over the other side's bank, whose rows weigh ``K`` together for each anchor."""
-        scale, total = 1 / self.temperature, self.num_negatives
+        scale, total, chunk = 1 / self.temperature, self.num_negatives, self._chunk(own.index)
         group = everyone if self._is_sharded() else own
         v, bank = getattr(group, side), self._bank_against(side)
         if group.draws is None and group.labels is None:
-            terms = negative_terms(v, bank, scale, offset, None, self.chunk_size)
-            terms = self._over_shards(terms, len(own.index))
+            terms = negative_terms(v, bank, scale, offset, None, chunk)
+            terms = Terms(*self._over_shards(len(own.index), *terms))
             terms = without_row(terms, getattr(own, side), own_rows, scale, offset)
             return terms.times(total / max(self.num_rows - 1, 1))
-        many = not self._is_sharded() and self.num_rows > _GATHER_FROM * total
-        if group.draws is not None and (many or group.draws.dim() == 1):
+        if self._gathers(group.draws):
             weights = draw_weights(group.index, group.draws, v.dtype, group.labels, self._labels())
-            weights = scaled_to(total, weights)
             if group.draws.dim() == 1:
-                rows = bank[group.draws]
-                return negative_terms(v, rows, scale, offset, weights, self.chunk_size)
-            return drawn_terms(v, bank, group.draws, scale, offset, weights)
-        return self._over_shards(self._weighted(v, bank, group, offset), len(own.index))
+                rows = bank.index_select(0, group.draws)
+                terms = negative_terms(v, rows, scale, offset, weights, chunk)
+            else:
+                terms = drawn_terms(v, bank, group.draws, scale, offset, weights)
+            return terms.times(factor_to(total, weights.sum(1)))
+        parts, sums = [], []
+        for start in range(0, len(v), self._block()):
+            weights = weigh(start)
+            anchors = v[start : start + self._block()]
+            parts.append(negative_terms(anchors, bank, scale, offset, weights, chunk))
+            sums.append(weights.sum(1))
+        terms = Terms(*(torch.cat(items) for items in zip(*parts, strict=True)))
+        *terms, sums = self._over_shards(len(own.index), *terms, torch.cat(sums))
+        return Terms(*terms).times(factor_to(total, sums))
 
-    def _weighted(self, v: Tensor, bank: Tensor, group: Batch, offset: float | Tensor) -> Terms:
-        """Sum over rows that weigh differently, in blocks of anchors that bound the memory."""
-        first, labels = self._first_row(), self._labels()
-        labels = None if labels is None else labels[first : first + len(bank)]
-        block = max(1, 4 * len(v) * self.chunk_size // max(len(bank), 1))
-        parts = []
-        for start in range(0, len(v), block):
-            part = slice(start, start + block)
-            weights = row_weights(
-                group.index[part],
-                len(bank),
-                v.dtype,
-                None if group.draws is None else group.draws[part],
-                None if group.labels is None else group.labels[part],
-                labels,
-                first,
-            )
-            sums = weights.sum(1)
-            if self._is_sharded():
-                dist.all_reduce(sums)
-            weights = scaled_to(self.num_negatives, weights, sums)
-            parts.append(
-                negative_terms(
-                    v[part], bank, 1 / self.temperature, offset, weights, self.chunk_size
-                )
-            )
-        return Terms(*(torch.cat(items) for items in zip(*parts, strict=True)))
+    def _gathers(self, draws: Tensor | None) -> bool:
+        """Whether drawn rows are gathered, not counted among all rows."""
+        if draws is None or self._is_sharded():
+            return False
+        return draws.dim() == 1 or self.num_rows > _GATHER_FROM * draws.shape[1]
+
+    def _block(self) -> int:
+        """Anchors whose weights of all rows of this rank are held at a time."""
+        return max(1, _BLOCK_NUMBERS // max(self._rows_a_rank(), 1))
+
+    def _weights(self, group: Batch, start: int) -> Tensor:
+        """Weights of this rank's rows for a block of anchors from ``start`` on."""
+        part = slice(start, start + self._block())
+        labels, rows, first = self._labels(), self.num_rows, None
+        if self._is_sharded():
+            rows, first = len(self.student_bank) - 1, self._first_row()
+            labels = None if labels is None else labels[first : first + rows]
+        return row_weights(
+            group.index[part],
+            rows,
+            group.student.dtype,
+            None if group.draws is None else group.draws[part],
+            None if group.labels is None else group.labels[part],
+            labels,
+            first,
+        )
 
     def _log_mean(self, side: str, everyone: Batch) -> float | Tensor:
         """Return ``log(Z / N)`` of one side's anchors, observed first where that is asked for."""
@@ -311,7 +338,7 @@ class ContrastMemory(nn.Module):
     def _observe(self, side: str, everyone: Batch) -> Tensor:
         """Return ``log(Z / N)`` of the global batch; not finite if none of its samples is."""
         bank = self._bank_against(side)
-        sums = log_sum_exp(getattr(everyone, side), bank, 1 / self.temperature, self.chunk_size)
+        sums = log_sum_exp(getattr(everyone, side), bank, 1 / self.temperature, self._chunk(bank))
         if self._is_sharded():
             sums = torch.logsumexp(torch.stack(dist.all_gather(sums)), 0)
         sums = torch.where(everyone.finite, sums, -math.inf)
@@ -362,6 +389,9 @@ class ContrastMemory(nn.Module):
         # -1 marks rows whose class is not known yet; a sample without a class must not match them.
         return torch.where(labels < 0, -2, labels)
 
+    def _chunk(self, like: Tensor) -> int:
+        return self.chunk_size or (4096 if like.device.type == 'cpu' else 32768)
+
     def _labels(self) -> Tensor | None:
         return self.row_labels if self.exclude_same_class else None
 
@@ -382,13 +412,13 @@ class ContrastMemory(nn.Module):
         place, spare = index - self._first_row(), len(self.student_bank) - 1
         return torch.where((place >= 0) & (place < spare), place, spare)
 
-    def _over_shards(self, terms: Terms, count: int) -> Terms:
+    def _over_shards(self, count: int, *sums: Tensor) -> tuple[Tensor, ...]:
         """Add the ranks' sums for the global batch, and take this rank's ``count`` anchors."""
         if not self._is_sharded():
-            return terms
-        for part in terms:
+            return sums
+        for part in sums:
             dist.all_reduce(part)
-        return Terms(*(self._own_part(part, count) for part in terms))
+        return tuple(self._own_part(part, count) for part in sums)
 
     def _own_part(self, rows: Tensor, count: int) -> Tensor:
         return rows[dist.get_rank() * count : (dist.get_rank() + 1) * count]

@@ -13,7 +13,7 @@ def row_weights(
     draws: Tensor | None = None,
     labels: Tensor | None = None,
     row_labels: Tensor | None = None,
-    first_row: int = 0,
+    first_row: int | None = None,
 ) -> Tensor:
     """Count the draws of a bank's rows; rows of the anchor's class and its own row count 0.
 
@@ -24,24 +24,24 @@ def row_weights(
         draws: Drawn rows, ``(B, K)``; without them each row counts 1.
         labels: Class of each anchor, ``(B,)``; without them classes do not matter.
         row_labels: Class of each row of this part, ``(R,)``; -1 where it is not known.
-        first_row: Number of this part's first row in the whole bank, by which ``index`` and
-            ``draws`` count.
+        first_row: Number of this part's first row in the bank, by which ``index`` and ``draws``
+            count; ``None`` if it is the whole bank.
 
     Returns:
         ``(B, R)``.
     """
+    if first_row is not None:
+        index, draws = (_within(rows, first_row, num_rows) for rows in (index, draws))
     # A column more takes what lies outside of this part.
+    shape = (len(index), num_rows + 1)
     if draws is None:
-        weights = torch.ones(len(index), num_rows + 1, dtype=dtype, device=index.device)
+        weights = torch.ones(shape, dtype=dtype, device=index.device)
     else:
-        weights = torch.zeros(len(index), num_rows + 1, dtype=dtype, device=index.device)
+        weights = torch.zeros(shape, dtype=dtype, device=index.device)
         one = torch.ones((), dtype=dtype, device=index.device)
-        weights.scatter_add_(1, _column(draws, first_row, num_rows), one.expand(draws.shape))
-    weights.scatter_(1, _column(index, first_row, num_rows)[:, None], 0)
-    weights = weights[:, :-1]
-    if labels is not None:
-        weights = weights.mul_(row_labels != labels[:, None])
-    return weights
+        weights.scatter_add_(1, draws, one.expand(draws.shape))
+    weights = weights.scatter_(1, index[:, None], 0)[:, :-1]
+    return weights if labels is None else weights.mul_(row_labels != labels[:, None])
 
 
 def draw_weights(
@@ -64,19 +64,14 @@ def draw_weights(
     return allowed.to(dtype)
 
 
-def scaled_to(total: float, weights: Tensor, sums: Tensor | None = None) -> Tensor:
-    """Scale each anchor's weights ``(B, R)`` to a sum, in place; all zeros stay zeros.
-
-    Args:
-        total: The sum they shall have.
-        weights: ``(B, R)``.
-        sums: The sums that they have, ``(B,)``, where these weights are a part.
-    """
-    sums = weights.sum(1) if sums is None else sums
-    factor = torch.where(sums > 0, total / sums, 0)
-    return weights.mul_(factor[:, None])
+def factor_to(total: float, sums: Tensor) -> Tensor:
+    """Return what scales each anchor's weights, with sums ``(B,)``, to a total; 0 where all are."""
+    return torch.where(sums > 0, total / sums, 0)
 
 
-def _column(rows: Tensor, first_row: int, num_rows: int) -> Tensor:
-    column = rows - first_row
-    return torch.where((column >= 0) & (column < num_rows), column, num_rows)
+def _within(rows: Tensor | None, first_row: int, num_rows: int) -> Tensor | None:
+    """Count rows from the first of a part on; those outside become ``num_rows``."""
+    if rows is None:
+        return None
+    rows = rows - first_row
+    return torch.where((rows >= 0) & (rows < num_rows), rows, num_rows)
