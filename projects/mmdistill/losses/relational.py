@@ -33,9 +33,9 @@ class RKDLoss(ItemLoss):
           + b\, \mathrm{mean}_{i \ne j \ne k}\, h(\langle e^s_{ij}, e^s_{kj} \rangle
                                                - \langle e^t_{ij}, e^t_{kj} \rangle)
 
-    Means are weighted by the product of the items' weights. Angles cost ``M^3`` numbers for ``M``
-    items a map (1 MB for 64, 64 MB for 256); triples with a corner on top of another (below 1e-4
-    of the mean distance) have no angle and are left out.
+    Means are weighted by the product of the items' weights. Angles cost ``M^2 (M + C)`` numbers for
+    ``M`` items of ``C`` channels a map. Triples whose corner lies on top of an end (below 1e-4 of
+    the mean distance), in the student's or the teacher's features, have no angle and are left out.
 
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019.
 
@@ -68,11 +68,12 @@ class RKDLoss(ItemLoss):
         student_distance, teacher_distance = _distances(student, pairs), _distances(teacher, pairs)
         loss = self.distance_weight * mean_of(_huber(student_distance, teacher_distance), pairs)
         if self.angle_weight:
-            # Triples (i, j, k) by their corner j; equal ends agree in both and cost nothing.
+            # Triples (i, j, k) by their corner j; i == k agrees in both and costs nothing.
             difference = _huber(
                 _angles(student, student_distance), _angles(teacher, teacher_distance)
             )
-            ends = weight[:, None] * (teacher_distance > COINCIDENT)  # (G, j, i)
+            apart = torch.minimum(student_distance, teacher_distance) > COINCIDENT
+            ends = weight[:, None] * apart  # (G, j, i)
             each = torch.einsum('gji,gjik,gjk->gj', ends, difference, ends)
             count = ends.sum(2).square() - ends.square().sum(2)
             angle_loss = divide((weight * each).sum(), (weight * count).sum())

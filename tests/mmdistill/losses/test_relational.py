@@ -1,5 +1,6 @@
 """Relational, Gram and distribution losses against formulas written out in loops."""
 
+import itertools
 import math
 
 import pytest
@@ -253,6 +254,24 @@ def test_matrices_give_the_papers_relations_of_a_batch(config):
     one = torch.ones(1, 5, dtype=torch.float64)
     expected = NAIVE[config['type']](student[None], teacher[None], one, **settings)
     assert_equal_with_gradients(MODELS.build(config)(student, teacher), expected, student)
+
+
+@pytest.mark.parametrize('side', [0, 1], ids=['student', 'teacher'])
+def test_angles_at_items_that_coincide_are_left_out(side):
+    torch.manual_seed(1)
+    features = list(torch.randn(2, 4, 3, dtype=torch.float64))
+    features[side][1] = features[side][0]
+    student, teacher = features[0].requires_grad_(), features[1]
+    expected, count = 0.0, 0
+    for i, j, k in itertools.permutations(range(4), 3):
+        if {i, j} != {0, 1} and {k, j} != {0, 1}:
+            angles = []
+            for f in (student, teacher):
+                a, b = f[i] - f[j], f[k] - f[j]
+                angles.append(dot(a, b) / length(a) / length(b))
+            expected, count = expected + huber(angles[0] - angles[1]), count + 1
+    loss = MODELS.build(dict(type='RKDLoss', distance_weight=0, angle_weight=1))
+    assert_equal_with_gradients(loss(student, teacher), expected / count, student)
 
 
 @pytest.mark.parametrize('config', EVERY, ids=name)
