@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mmdistill.address import describe
 from mmdistill.losses.embedding import build_projectors, embed
 from mmdistill.losses.items import take_items
-from mmdistill.losses.reduce import mean_of
+from mmdistill.losses.reduce import divide
 
 
 @MODELS.register_module()
@@ -117,19 +117,22 @@ class ContrastiveLoss(BaseModule):
 
     def _info_nce(self, student: Tensor, teacher: Tensor, weight: Tensor | None) -> Tensor:
         weight = student.new_ones(len(student)) if weight is None else weight.to(student.dtype)
+        ranks = dist.get_world_size() if self.gather else 1
         first, all_student, all_teacher, all_weight = 0, student, teacher, weight
-        if self.gather and dist.get_world_size() > 1:
+        if ranks > 1:
             first = dist.get_rank() * len(student)
             all_student, all_teacher = GatherWithGradient.apply(torch.stack([student, teacher]))
             all_weight = torch.cat(dist.all_gather(weight))
         target = torch.arange(first, first + len(student), device=student.device)
+        # DDP averages the ranks' losses; together they are one mean over all ranks' samples.
+        share = divide(weight * ranks, all_weight.sum())
         # A large finite number: weightless rows have no other target, and 0 * inf is no zero.
         absent = (all_weight == 0)[None] * -1e4
         loss = 0
         for own, others in ((student, all_teacher), (teacher, all_student)):
             scores = own @ others.T / self.temperature + absent
             loss = loss + F.cross_entropy(scores, target, reduction='none')
-        return mean_of(loss, weight) / 2
+        return (share * loss).sum() / 2
 
 
 class GatherWithGradient(torch.autograd.Function):
