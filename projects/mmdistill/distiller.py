@@ -29,7 +29,8 @@ class Distiller(BaseModel):
 
     ``loss`` runs the teachers and then the student on the same augmented batch and returns the
     student's losses plus ``distill/<link>`` for each link. ``predict`` and ``tensor`` are the
-    student's alone. While every link of a teacher has weight zero, that teacher does not run.
+    student's alone. While every link of a teacher has weight zero, that teacher does not run,
+    unless it makes targets.
 
     Config lines::
 
@@ -175,9 +176,10 @@ class Distiller(BaseModel):
         """Sum the losses; the links' count, though their names do not contain ``loss``."""
         own = {key: value for key, value in losses.items() if not key.startswith(LOSS_PREFIX)}
         total, log_vars = self.student.parse_losses(own)
-        for key in losses.keys() - own.keys():
-            total = total + losses[key]
-        log_vars.update((key, losses[key]) for key in losses if key not in own)
+        links = {key: value for key, value in losses.items() if key not in own}
+        for value in links.values():  # in their order: the rounding of a sum depends on it
+            total = total + value
+        log_vars.update(links)
         log_vars['loss'] = total
         return total, log_vars
 
