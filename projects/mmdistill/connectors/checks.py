@@ -42,19 +42,9 @@ def check_same_shape(student: Tensor, teacher: Tensor) -> None:
             )
     if student.shape == teacher.shape:
         return
-    cures = []
-    if student.shape[1] != teacher.shape[1]:
-        cures.append(
-            "student_connector=dict(type='ConvConnector', "
-            f'in_channels={student.shape[1]}, out_channels={teacher.shape[1]})'
-        )
-    if student.shape[2:] != teacher.shape[2:]:
-        size = tuple(student.shape[2:])
-        cures.append(f"teacher_connector=dict(type='ResizeConnector', size={size})")
-    raise ValueError(
-        f'the student is {describe(student)}, the teacher {describe(teacher)}; join them with '
-        + ' and '.join(cures)
-    )
+    are_maps = student.dim() == teacher.dim() == 4 and student.shape[0] == teacher.shape[0]
+    cure = _connectors(student, teacher) if are_maps else 'link layers that return one shape'
+    raise ValueError(f'the student is {describe(student)}, the teacher {describe(teacher)}; {cure}')
 
 
 def check_map(feature: Any) -> None:
@@ -83,3 +73,17 @@ def check_maps(student: Any, teacher: Any) -> None:
             'same stride, or bring the teacher to the student with '
             f"teacher_connector=dict(type='ResizeConnector', size={tuple(student.shape[2:])})"
         )
+
+
+def _connectors(student: Tensor, teacher: Tensor) -> str:
+    """The connectors that give two maps of one batch one shape."""
+    lines = []
+    if student.shape[1] != teacher.shape[1]:
+        lines.append(
+            "student_connector=dict(type='ConvConnector', "
+            f'in_channels={student.shape[1]}, out_channels={teacher.shape[1]})'
+        )
+    if student.shape[2:] != teacher.shape[2:]:
+        size = tuple(student.shape[2:])
+        lines.append(f"teacher_connector=dict(type='ResizeConnector', size={size})")
+    return f'join them with {" and ".join(lines)}'

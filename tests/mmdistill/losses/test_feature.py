@@ -152,6 +152,12 @@ def test_a_mismatch_names_the_connectors_that_mend_it(maps):
     assert loss(student.double()(maps[0][..., :4]), teacher(maps[1])).isfinite()
 
 
+@pytest.mark.parametrize('shapes', [((2, 3), (4, 3)), ((2, 3, 4, 5), (3, 3, 4, 5)), ((4,), (5,))])
+def test_a_mismatch_that_no_connector_mends_asks_for_other_layers(shapes):
+    with pytest.raises(ValueError, match=r'the student is .*; link layers that return one shape'):
+        MODELS.build(dict(type='FitNetLoss'))(*(torch.zeros(shape) for shape in shapes))
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
