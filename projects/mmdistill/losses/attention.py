@@ -25,6 +25,7 @@ class AttentionTransferLoss(nn.Module):
 
     The mask weighs the positions in every sum of squares, those of the lengths too: positions of
     weight 0 do not exist, and a sample whose mask is empty counts 0. A factor of the mask cancels.
+    ``mode='mean'`` divides by ``H * W`` all the same.
 
     Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017.
 
