@@ -5,6 +5,7 @@ from mmdistill3d import losses
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
 from mmdistill3d.init_hook import Det3DInitHook
+from mmdistill3d.keep_instance_ids import KeepInstanceIds
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
 from mmdistill3d.recipe import fit_links
@@ -15,6 +16,7 @@ __all__ = [
     'BEVGrid',
     'BoxMask',
     'Det3DInitHook',
+    'KeepInstanceIds',
     'ObjectSampler',
     'TeacherLabels',
     'fit_links',

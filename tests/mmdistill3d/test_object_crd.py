@@ -2,10 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.structures import InstanceData
 
 RANGE = [-8, -4, -3, 8, 4, 3]
@@ -133,3 +134,36 @@ def test_the_distiller_trains_a_step_with_it(distill_model, batch):
     losses['distill/objects'].backward()
     assert losses['distill/objects'] > 0
     assert distiller.links['objects'].loss.memory.filled.sum() == 2
+
+
+@pytest.mark.parametrize('key', ['instance_token', 'instance_id'])
+def test_instances_survive_the_filters_of_a_pipeline(key):
+    """Boxes outside the range and of other classes go; a pasted one has no instance."""
+    boxes = torch.zeros(5, 7)
+    boxes[:, 0] = torch.tensor([1.0, 50, 2, 3, 4])
+    boxes[:, 3:6] = 1
+    values = dict(instance_token=['a', 'b', 'c', 'd'], instance_id=[7, 8, 9, 10])[key]
+    results = dict(
+        gt_bboxes_3d=LiDARInstance3DBoxes(boxes),
+        gt_labels_3d=np.array([0, 0, -1, 1, 1]),
+        ann_info={'gt_labels_3d': np.array([0, 0, -1, 1]), key: np.array(values)},
+        points=torch.zeros(1, 5),
+    )
+    step = TRANSFORMS.build(
+        dict(
+            type='KeepInstanceIds',
+            transforms=[
+                dict(type='mmdet3d.ObjectRangeFilter', point_cloud_range=RANGE),
+                dict(type='mmdet3d.ObjectNameFilter', classes=['car', 'bus']),
+                dict(type='mmdet3d.Pack3DDetInputs', keys=['gt_bboxes_3d', 'gt_labels_3d']),
+            ],
+        )
+    )
+    instances = step(copy.deepcopy(results))['data_samples'].gt_instances_3d
+    assert instances.bboxes_3d.tensor[:, 0].tolist() == [1, 3, 4]
+    ids = instances.instance_id.tolist()
+    assert ids[2] == -1 and len(set(ids)) == 3
+    assert key == 'instance_token' or ids == [7, 10, -1]
+    del results['ann_info'][key]
+    with pytest.raises(KeyError, match='neither instance_token nor instance_id'):
+        step(results)
