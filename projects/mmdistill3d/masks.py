@@ -130,7 +130,7 @@ class BoxMask(nn.Module):
             weights = (-2 * reach.square().sum(-1)).exp()
             weights = torch.where(reach.amax(-1) <= 2, weights, 0)
         else:
-            weights = (reach.amax(-1) <= 1).to(centers.dtype)
+            weights = (reach.amax(-1) <= 1 + 1e-5).to(centers.dtype)  # with rounding
         if self.per_box:
             # A box outside the map covers no cell.
             weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1e-6)

@@ -131,6 +131,14 @@ class TestBoxMask:
         weights = self.weights([sample_of(CONE), sample_of()], per_box=False)
         assert weights[0].sum() >= 1 and weights[1].sum() == 0
 
+    @pytest.mark.parametrize('yaw', [-0.25, 0.25, 0.75, 1.25])
+    def test_a_small_box_on_the_corner_of_four_cells_has_one_however_it_is_turned(self, yaw):
+        mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, per_box=False))
+        for column in range(1, 10):  # cells of 0.8 m
+            corner = [RANGE[0] + 0.8 * column, RANGE[1] + 0.8 * column]
+            box = [*corner, *CONE[2:6], yaw * math.pi, 0.0, 0.0]
+            assert mask(torch.zeros(1, 4, 15, 10), data_samples=[sample_of(box)]).sum() >= 1
+
     def test_a_gaussian_peaks_at_the_centre_and_fades_to_the_sides(self):
         box = [0.5, 0.5, -1.0, 8.0, 4.0, 1.5, 0.0, 0.0, 0.0]  # centred on a cell
         weights = self.weights([sample_of(box), sample_of()], shape='gaussian', per_box=False)[0, 0]
