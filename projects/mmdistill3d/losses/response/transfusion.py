@@ -32,8 +32,9 @@ class TransFusionKDLoss(nn.Module):
     confidence ``c`` (the score that it would put on the box). Over the pairs nearer than
     :math:`d_{max}`, with weights ``c``, the loss is the mean of class distance and box distance
     (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With ``heatmap_weight``, the
-    student's dense heatmap is read in the cell of every teacher query, too, and drawn to the
-    teacher's heatmap score there: so it also learns of objects to which it sent no query.
+    student's dense heatmap is read, too, in the cell of every teacher query's decoded centre, and
+    drawn to the teacher's score of the peak where that query began: so it also learns of objects
+    to which it sent no query.
 
     Nothing in the student's or teacher's outputs is changed. Matching waits for the device once a
     step, as label assignment does.
