@@ -240,6 +240,12 @@ class Distiller(BaseModel):
             role='student',
             needs_grad=True,
         )
+        for name, link in self.links.items():
+            if hasattr(link.loss, 'check_models'):
+                try:
+                    link.loss.check_models(self.student, self.teachers[link.teacher_name].model)
+                except ValueError as error:
+                    raise ValueError(f'link {name!r}: {error}') from error
         if hasattr(self.targets, 'check_models'):
             teacher = self.teachers[self._target_teacher]
             self.targets.check_models(self.student, teacher.model)

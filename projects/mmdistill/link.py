@@ -43,7 +43,8 @@ class Link(BaseModule):
             arguments of its ``forward`` are filled by name: ``sample_idx`` (index of each sample
             in the data set, ``(B,)`` on the CPU), ``data_samples``, ``teacher_predictions`` (the
             samples that the teacher's ``predict`` returned; asking makes the teacher run to its
-            end), ``student_model``, ``teacher_model`` and ``mask``.
+            end), ``student_model``, ``teacher_model`` and ``mask``. Where the loss has a method
+            ``check_models(student, teacher)``, that is called when the distiller is built.
         student_connector: Config, or list of configs, of modules that the student's feature
             passes before the loss.
         teacher_connector: The same for the teacher's feature.

@@ -11,6 +11,8 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdistill3d.classes import check_class_order, num_classes
+
 PerClass = float | Mapping[int | str, float]
 
 
@@ -72,7 +74,7 @@ class TeacherLabels(nn.Module):
             ValueError: Names or numbers of classes differ.
         """
         check_class_order(student, teacher)
-        number = _num_classes(teacher)
+        number = num_classes(teacher)
         if self.classes is not None and number is not None and number != len(self.classes):
             raise ValueError(
                 f'TeacherLabels is given {len(self.classes)} classes: {self.classes}; the heads '
@@ -154,46 +156,6 @@ class TeacherLabels(nn.Module):
                 f'{len(self.classes)} classes: {self.classes}; teacher and student need one list '
                 'of classes in one order'
             )
-
-
-def check_class_order(student: Any, teacher: Any) -> None:
-    """Demand that two detectors mean the same classes by their labels.
-
-    Names are compared where both know them (``dataset_meta`` or the tasks of a ``CenterHead``),
-    else the numbers of classes of their heads; what neither tells is not checked.
-
-    Raises:
-        ValueError: The classes differ; the message gives both lists.
-    """
-    mine, theirs = _class_names(student), _class_names(teacher)
-    if mine is None or theirs is None:
-        mine, theirs = _num_classes(student), _num_classes(teacher)
-    if mine is not None and theirs is not None and mine != theirs:
-        raise ValueError(
-            f'the student has the classes {mine}, the teacher {theirs}; they need one list in one '
-            'order'
-        )
-
-
-def _class_names(model: Any) -> list[str] | None:
-    names = (getattr(model, 'dataset_meta', None) or {}).get('classes')
-    if names is None:
-        tasks = getattr(_head(model), 'class_names', None)
-        names = None if tasks is None else [name for task in tasks for name in task]
-    return None if names is None else list(names)
-
-
-def _num_classes(model: Any) -> int | None:
-    head = _head(model)
-    number = getattr(head, 'num_classes', None)
-    if isinstance(number, (list, tuple)):
-        return sum(number)  # of the tasks of a CenterHead
-    # An anchor head that scores by softmax counts the background.
-    return number if number is None or getattr(head, 'use_sigmoid_cls', True) else number - 1
-
-
-def _head(model: Any) -> Any:
-    return getattr(model, 'bbox_head', None) or getattr(model, 'pts_bbox_head', None)
 
 
 class _ByClass:

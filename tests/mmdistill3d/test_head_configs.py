@@ -27,6 +27,16 @@ def distiller(request):
     return distiller
 
 
+def test_tasks_of_other_classes_are_refused_when_the_distiller_is_built():
+    model = load('distill/centerpoint_pillar_heatmap_mini.py').model
+    teacher = load('centerpoint/centerpoint_pillar_teacher_mini.py')
+    tasks = teacher.model.pts_bbox_head.tasks
+    tasks[1], tasks[2] = tasks[2], tasks[1]  # of two classes each
+    model.teacher = dict(config=teacher, allow_random_weights=True)
+    with pytest.raises(ValueError, match="link 'head_kd': the student has .*'truck'.*one order"):
+        MODELS.build(model)
+
+
 @pytest.fixture
 def raw_batch(batch):
     """The shared fixture's batch, as a data loader gives it."""

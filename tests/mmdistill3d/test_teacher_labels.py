@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 
 import mmdistill3d  # noqa: F401  (registers)
-from mmdistill3d.teacher_labels import check_class_order
+from mmdistill3d.classes import check_class_order
 
 NAMES = ['car', 'pedestrian', 'truck']
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mmdistill.address import describe
 from mmdistill.losses.reduce import as_float
+from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, find_head, log_size
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
 
@@ -79,6 +80,8 @@ class AnchorHeadKDLoss(nn.Module):
         self.form = check_form(form)
         # Anchors by size of the maps and device, once they are known to be the same on both sides.
         self._anchors: dict[tuple, Tensor] = {}
+
+    check_models = staticmethod(check_class_order)
 
     def forward(
         self,

@@ -14,6 +14,7 @@ from mmdistill.address import describe
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.losses.reduce import as_float
 from mmdistill3d.bev import BEVGrid
+from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, log_size
 from mmdistill3d.losses.response.heatmap import HeatmapKDLoss
 from mmdistill3d.losses.response.scores import weighted_ratio
@@ -87,6 +88,8 @@ class CenterHeadKDLoss(nn.Module):
         self.positions, self.score_thr = positions, score_thr
         self.box_distance = BoxDistance(box_weights, beta)
         self.norm_bbox, self.loss_weight = norm_bbox, loss_weight
+
+    check_models = staticmethod(check_class_order)
 
     def forward(
         self,

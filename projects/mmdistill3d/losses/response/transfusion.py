@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmdistill.address import describe
 from mmdistill.losses.reduce import as_float
+from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, find_head
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
 
@@ -97,6 +98,8 @@ class TransFusionKDLoss(nn.Module):
         self.max_distance, self.num_queries = max_distance, num_queries
         self.student_coder = _coder(student_coder, 'student_coder')
         self.teacher_coder = _coder(teacher_coder, 'teacher_coder')
+
+    check_models = staticmethod(check_class_order)
 
     def forward(
         self,
