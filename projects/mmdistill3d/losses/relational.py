@@ -31,11 +31,12 @@ class ObjectRelationLoss(nn.Module):
     its boxes, however large they are. Similarities need no connector: channels and map sizes may
     differ.
 
+    UniDistill relates the nine points of ``expand=1.5``: corners, middles of the sides and centre.
+    ``relation='gram', distance='mse'`` is TiG-BEV's inter-keypoint distillation, divided by ``P``.
+
     Source: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework
-    for 3D Object Detection in Bird's-Eye View", CVPR 2023 (relations of a box's nine crucial
-    points: corners, middles of the sides and centre, which are those of ``expand=1.5``); with
-    ``relation='gram', distance='mse'`` the inter-keypoint distillation of Huang et al., "TiG-BEV:
-    Multi-view BEV 3D Object Detection via Target Inner-Geometry Learning", 2022, over ``P``.
+    for 3D Object Detection in Bird's-Eye View", CVPR 2023; Huang et al., "TiG-BEV: Multi-view BEV
+    3D Object Detection via Target Inner-Geometry Learning", 2022.
 
     Takes: BEV maps (B, C, H, W), sizes and channels may differ; annotated boxes.
 
