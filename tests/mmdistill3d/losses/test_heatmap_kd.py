@@ -85,6 +85,8 @@ def test_background_and_mask_change_the_weights(maps, samples):
     actual = build(background=0.05)(*maps, data_samples=samples, mask=mask)
     expected = naive_loss(*maps, samples, 'quality', 'product', 0.05, mask)
     torch.testing.assert_close(actual, expected)
+    with pytest.raises(ValueError, match=r'the mask is \(2, 1, 8, 9\)'):
+        build()(*maps, data_samples=samples, mask=mask[..., :9])
 
 
 @pytest.mark.parametrize('form', ['quality', 'kl', 'mse'])

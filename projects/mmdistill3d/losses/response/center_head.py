@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mmdistill.address import describe
 from mmdistill.connectors.checks import check_same_shape
-from mmdistill.losses.reduce import as_float
+from mmdistill.losses.reduce import as_float, mask_like
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, log_size
@@ -126,7 +126,8 @@ class CenterHeadKDLoss(nn.Module):
         )
         if self.box_weight:
             weights = self._box_weights(taught.sigmoid(), data_samples)
-            weights = weights if mask is None else weights * mask.to(weights)
+            if mask is not None:
+                weights = weights * mask_like(weights[:, 0], mask)[:, None]
             per_task = zip(student, teacher, weights.split(classes[0], dim=1), strict=True)
             distances, counts = zip(
                 *(

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmdistill.connectors.checks import check_same_shape
-from mmdistill.losses.reduce import as_float
+from mmdistill.losses.reduce import as_float, mask_like
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.gaussians import class_gaussians
 from mmdistill3d.instances import annotated, boxes_of
@@ -114,8 +114,8 @@ class HeatmapKDLoss(nn.Module):
             mask: Further weights ``(B, 1, H, W)``.
 
         Raises:
-            ValueError: The maps differ in shape, have other channels than ``classes`` says, or
-                there are no annotated boxes.
+            ValueError: The maps differ in shape or from the mask, have other channels than
+                ``classes`` says, or there are no annotated boxes.
         """
         check_same_shape(student, teacher)
         if self.classes is not None and len(self.classes) != student.shape[1]:
@@ -126,7 +126,7 @@ class HeatmapKDLoss(nn.Module):
         target = scores_of(teacher, self.teacher_kind)
         weights = self.cell_weights(target, data_samples)
         if mask is not None:
-            weights = weights * mask.to(weights)
+            weights = weights * mask_like(weights[:, 0], mask)[:, None]
         distance = score_distance(logits_of(student, self.student_kind), target, self.form)
         return self.loss_weight * weighted_ratio(distance, weights)
 
