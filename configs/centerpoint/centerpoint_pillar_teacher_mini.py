@@ -1,4 +1,4 @@
-# The same CenterPoint at twice the width: a teacher for it.
+# The same CenterPoint at twice the width, its second stage deeper: a teacher for it.
 _base_ = ['centerpoint_pillar_mini.py']
 
 model = dict(

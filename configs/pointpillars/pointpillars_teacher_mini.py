@@ -1,4 +1,4 @@
-# The same PointPillars at twice the width: a teacher for it.
+# The same PointPillars at twice the width, its second stage deeper: a teacher for it.
 _base_ = ['pointpillars_mini.py']
 
 model = dict(
