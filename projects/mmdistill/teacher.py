@@ -20,6 +20,7 @@ from torch import nn
 
 from mmdistill.address import LayerAddress
 from mmdistill.recorder import FeatureRecorder, Recording
+from mmdistill.teacher_cache import TeacherCache
 from mmdistill.utils.checkpoint import load_weights
 
 
@@ -36,6 +37,8 @@ class Teacher:
             a ``dict(model=...)``, or the model's dict itself.
         checkpoint: Path or URL of its weights.
         allow_random_weights: Accept ``checkpoint=None``, for dry runs and benchmarks only.
+        cache: Folder in which to keep what the linked layers returned for each batch, for later
+            runs on the same batches; see :class:`~mmdistill.teacher_cache.TeacherCache`.
         name: How errors and logs call this teacher.
     """
 
@@ -44,6 +47,7 @@ class Teacher:
         config: str | Path | dict | Config,
         checkpoint: str | None = None,
         allow_random_weights: bool = False,
+        cache: str | Path | None = None,
         name: str = 'teacher',
     ) -> None:
         if checkpoint is None and not allow_random_weights:
@@ -57,6 +61,7 @@ class Teacher:
         self.model = MODELS.build(copy.deepcopy(self.model_config))
         self.model.eval().requires_grad_(False)
         self.is_loaded = checkpoint is None
+        self.cache_folder = None if cache is None else Path(cache)
         self._recorder: FeatureRecorder | None = None
         self._fingerprint: str | None = None
 
@@ -85,13 +90,31 @@ class Teacher:
         """
         self.load()
         assert self._recorder is not None, 'watch() names the layers before run()'
+        cache, key, known = self._cached(args, kwargs, to_end)
         with self._recorder.record() as recording:
-            with torch.no_grad(), recording.listen(stop_early=not to_end):
-                # Where the pass runs to its end, predictions must not land in the student's batch.
-                if not recording.stops_early:
-                    args, kwargs = _copy_samples(args), _copy_samples(kwargs)
-                recording.predictions = self.model(*args, **kwargs, mode='predict')
+            if known is None:
+                with torch.no_grad(), recording.listen(stop_early=not to_end):
+                    # Where the pass runs to its end, predictions must not land in the student's
+                    # batch.
+                    if not recording.stops_early:
+                        args, kwargs = _copy_samples(args), _copy_samples(kwargs)
+                    recording.predictions = self.model(*args, **kwargs, mode='predict')
+            else:
+                recording.restore(known)
+            if cache is not None and known is None:
+                cache.write(key, {a: recording[a] for a in self._recorder.addresses})
             yield recording
+
+    def _cached(
+        self, args: tuple, kwargs: dict, to_end: bool
+    ) -> tuple[TeacherCache | None, str, dict | None]:
+        """Return the cache, the batch's name in it, and what it knows of the batch."""
+        if self.cache_folder is None or to_end:
+            return None, '', None
+        cache = TeacherCache(self.cache_folder / self.fingerprint()[:16])
+        key = cache.key((args, kwargs))
+        device = next(self.model.parameters()).device
+        return cache, key, cache.read(key, self._recorder.addresses, device)
 
     def load(self) -> None:
         """Load the weights once, strictly.

@@ -102,6 +102,8 @@ def stage(config: str, seed: int, args: argparse.Namespace) -> Stage:
     }
     if config != ALONE:
         options['model.teacher.checkpoint'] = str(args.teacher)
+        # Runs of one seed see the same batches: the teacher computes each of them once.
+        options['model.teacher.cache'] = str(args.work_dir / 'teacher_cache')
     return Stage(
         run_name(config, seed),
         [sys.executable, 'tools/train.py', config, '--resume', '--work-dir', str(folder)]

@@ -1,0 +1,102 @@
+"""Keeps what a teacher computes, so that runs on the same batches compute it once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from mmdistill.address import LayerAddress
+
+
+class TeacherCache:
+    """What a teacher's layers returned for a batch, in files named by the batch's content.
+
+    Runs of one seed see the same batches, whatever their links: an ablation of losses needs the
+    teacher's pass once. A batch that differs in one number has another name, so a wrong feature is
+    never read; with random augmentation and another seed nothing is found, and every batch
+    costs the time and the disk to store it.
+
+    Args:
+        folder: Where the files lie; the teacher's fingerprint should be a part of it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def key(self, batch: Any) -> str:
+        """Return the name of a batch: a hash of every number and text in it.
+
+        Args:
+            batch: Tensors, arrays, samples' meta information and plain values in containers.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f'autocast {torch.is_autocast_enabled()}'.encode())
+        _update(digest, batch)
+        return digest.hexdigest()
+
+    def read(
+        self, key: str, addresses: Iterable[LayerAddress], device: torch.device | str = 'cpu'
+    ) -> dict[LayerAddress, Any] | None:
+        """Return the values of all addresses on a device, or None where one is not there."""
+        paths = {address: self._path(key, address) for address in addresses}
+        if not all(path.exists() for path in paths.values()):
+            return None
+        return {
+            address: torch.load(path, map_location=device, weights_only=True)
+            for address, path in paths.items()
+        }
+
+    def write(self, key: str, values: dict[LayerAddress, Any]) -> None:
+        """Store tensors and structures of tensors; values of other types are left out."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for address, value in values.items():
+            path = self._path(key, address)
+            if path.exists() or not _is_plain(value):
+                continue
+            partial = path.with_suffix(f'.{os.getpid()}.partial')
+            try:
+                torch.save(value, partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _path(self, key: str, address: LayerAddress) -> Path:
+        layer = hashlib.blake2b(str(address).encode(), digest_size=6).hexdigest()
+        return self.folder / f'{key}_{layer}.pt'
+
+
+def _update(digest: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        digest.update(f'{value.shape}{value.dtype}'.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, BaseDataElement):
+        _update(digest, dict(value.metainfo_items()))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            digest.update(f'{key}:'.encode())
+            _update(digest, item)
+    elif isinstance(value, (list, tuple)):
+        digest.update(f'{len(value)} items'.encode())
+        for item in value:
+            _update(digest, item)
+    else:
+        digest.update(repr(value).encode())
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether torch's safe loader reads a value: tensors in dicts, lists and tuples."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, Tensor)
