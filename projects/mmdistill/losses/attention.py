@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmdistill.connectors.checks import check_maps
+from mmdistill.losses.kernels import Kernel
 from mmdistill.losses.normalize import inverse_length
 from mmdistill.losses.reduce import prepare
 
@@ -90,7 +91,7 @@ class NSTLoss(nn.Module):
 
     ``kernel='polynomial'``: :math:`(\langle x, y \rangle + c)^d`, of which the authors recommend
     ``d = 2`` and ``c = 0``; ``'linear'``: :math:`\langle x, y \rangle`, where ``L`` is the squared
-    distance of mean patterns, close to attention transfer; ``'gaussian'``:
+    distance of mean patterns, close to attention transfer; ``'rbf'``:
     :math:`\exp(-\|x - y\|^2 / (2 \sigma^2))`, where :math:`\sigma^2` is the mean squared distance
     between the student's and the teacher's channels of the sample, without a gradient.
 
@@ -107,7 +108,7 @@ class NSTLoss(nn.Module):
         loss=dict(type='NSTLoss', kernel='polynomial', loss_weight=10.0)
 
     Args:
-        kernel: ``'polynomial'``, ``'linear'`` or ``'gaussian'``.
+        kernel: ``'polynomial'``, ``'linear'`` or ``'rbf'``.
         degree: ``d`` of the polynomial.
         offset: ``c`` of the polynomial.
         loss_weight: Factor of the loss.
@@ -121,12 +122,7 @@ class NSTLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if kernel not in ('polynomial', 'linear', 'gaussian'):
-            raise ValueError(f"kernel is 'polynomial', 'linear' or 'gaussian', not {kernel!r}")
-        if degree < 1:
-            raise ValueError(f'degree is 1 or more, not {degree}')
-        self.kernel, self.degree, self.offset = kernel, degree, offset
-        self.loss_weight = loss_weight
+        self.kernel, self.loss_weight = Kernel(kernel, degree, offset), loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss between two maps.
@@ -144,20 +140,8 @@ class NSTLoss(nn.Module):
         # Not under autocast: the three means nearly cancel.
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = _patterns(student, mask), _patterns(teacher, mask)
-            if self.kernel == 'linear':
-                loss = (student.mean(1) - teacher.mean(1)).square().sum(1).mean()
-            else:
-                loss = self._discrepancy(student, teacher)
-        return self.loss_weight * loss
-
-    def _discrepancy(self, student: Tensor, teacher: Tensor) -> Tensor:
-        products = [a @ b.mT for a, b in ((student, student), (teacher, teacher))]
-        products.append(student @ teacher.mT)
-        if self.kernel == 'polynomial':
-            own, others, mixed = ((p + self.offset) ** self.degree for p in products)
-        else:
-            own, others, mixed = _gaussian(*products)
-        return own.mean() + others.mean() - 2 * mixed.mean()
+            evenly = [f.new_full(f.shape[:2], 1 / f.shape[1]) for f in (student, teacher)]
+            return self.loss_weight * self.kernel.discrepancy(student, teacher, *evenly).mean()
 
 
 def _patterns(feature: Tensor, mask: Tensor | None) -> Tensor:
@@ -166,19 +150,3 @@ def _patterns(feature: Tensor, mask: Tensor | None) -> Tensor:
         feature = feature * mask.sqrt()
     patterns = feature.flatten(2)
     return patterns * inverse_length(patterns, 2)
-
-
-def _gaussian(own: Tensor, others: Tensor, mixed: Tensor) -> list[Tensor]:
-    """Gaussian kernels from inner products, each ``(B, C, C)``."""
-    student = own.diagonal(dim1=1, dim2=2)
-    teacher = others.diagonal(dim1=1, dim2=2)
-    distances = [
-        a[:, :, None] + b[:, None] - 2 * product
-        for a, b, product in (
-            (student, student, own),
-            (teacher, teacher, others),
-            (student, teacher, mixed),
-        )
-    ]
-    variance = distances[2].detach().mean((1, 2), keepdim=True).clamp_min(1e-12)
-    return [(-distance / (2 * variance)).exp() for distance in distances]

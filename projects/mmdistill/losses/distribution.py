@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.losses.items import ItemLoss, unit
+from mmdistill.losses.kernels import Kernel
 from mmdistill.losses.reduce import divide
-
-KERNELS = ('linear', 'polynomial', 'rbf')
 
 
 @MODELS.register_module()
@@ -58,10 +56,8 @@ class MMDLoss(ItemLoss):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(items, loss_weight)
-        if kernel not in KERNELS:
-            raise ValueError(f'kernel is one of {KERNELS}, not {kernel!r}')
-        self.kernel, self.degree, self.offset = kernel, degree, offset
-        self.bandwidth, self.normalize = bandwidth, normalize
+        self.kernel = Kernel(kernel, degree, offset, bandwidth)
+        self.normalize = normalize
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss between two features.
@@ -83,28 +79,6 @@ class MMDLoss(ItemLoss):
             student, teacher = unit(student), unit(teacher)
         total = weight.sum(1)
         weight = divide(weight, total[:, None])
-        if self.kernel == 'linear':
-            mean = torch.einsum('gm,gmc->gc', weight, student - teacher)
-            each = mean.square().sum(1)
-        else:
-            # One set of items whose weights sum to zero: all three terms of the formula at once.
-            signed = torch.cat([weight, -weight], dim=1)
-            kernel = self._kernel(torch.cat([student, teacher], dim=1), weight)
-            each = torch.einsum('gi,gij,gj->g', signed, kernel, signed)
+        each = self.kernel.discrepancy(student, teacher, weight, weight)
         groups = (total > 0).sum()
         return each.sum() / groups.clamp(min=1)
-
-    def _kernel(self, items: Tensor, weight: Tensor) -> Tensor:
-        product = items @ items.transpose(1, 2)
-        if self.kernel == 'polynomial':
-            return (product + self.offset) ** self.degree
-        square = product.diagonal(dim1=1, dim2=2)
-        distance = (square[:, :, None] + square[:, None] - 2 * product).clamp(min=0)
-        if self.bandwidth is not None:
-            variance = self.bandwidth**2
-        else:
-            count = weight.shape[1]
-            across = distance.detach()[:, :count, count:]
-            mean = torch.einsum('gi,gij,gj->g', weight, across, weight)
-            variance = torch.where(mean > 0, mean, 1)[:, None, None]
-        return (-distance / (2 * variance)).exp()

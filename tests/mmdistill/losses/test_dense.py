@@ -20,7 +20,7 @@ LOSSES = {
     'attention_norm': dict(type='AttentionTransferLoss', mode='norm'),
     'nst_linear': dict(type='NSTLoss', kernel='linear'),
     'nst_polynomial': dict(type='NSTLoss', kernel='polynomial'),
-    'nst_gaussian': dict(type='NSTLoss', kernel='gaussian'),
+    'nst_rbf': dict(type='NSTLoss', kernel='rbf'),
     'mgd': dict(type='MGDLoss', **CHANNELS),
     'factor': dict(type='FactorTransferLoss', **CHANNELS),
     'vid': dict(type='VIDLoss', **CHANNELS),

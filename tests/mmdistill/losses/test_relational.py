@@ -351,6 +351,8 @@ def test_a_tuple_or_another_size_is_refused(maps, config):
         (dict(type='PKTLoss', items=0), 'not 0'),
         (dict(type='CCLoss', kernel='linear'), "'rbf' or 'bilinear', not 'linear'"),
         (dict(type='MMDLoss', kernel='cosine'), "not 'cosine'"),
+        (dict(type='MMDLoss', degree=0), 'degree is 1 or more, not 0'),
+        (dict(type='MMDLoss', bandwidth=0), 'above 0, or None, not 0'),
         (dict(type='ICKDLoss', grid=(0, 1)), r'not \(0, 1\)'),
     ],
 )
