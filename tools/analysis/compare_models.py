@@ -182,10 +182,10 @@ def measure(models: Sequence[nn.Module], batches: Sequence[Any], repeats: int) -
         repeats (int): how often each batch is timed.
     """
     costs = []
-    milliseconds = time_models(models, batches, repeats)
-    for model, times in zip(models, milliseconds, strict=True):
+    for model, measured in zip(models, time_models(models, batches, repeats), strict=True):
         complexity = count(model, batches[0], call=model.test_step)
-        quartiles = statistics.quantiles(times, n=4)[::2] if len(times) > 1 else times * 2
+        times, processor_times = zip(*measured, strict=True)
+        quartiles = statistics.quantiles(times, n=4)[::2] if len(times) > 1 else [*times, *times]
         costs.append(
             {
                 'params': complexity.params,
@@ -194,6 +194,7 @@ def measure(models: Sequence[nn.Module], batches: Sequence[Any], repeats: int) -
                 'macs_by_child': complexity.macs_by_child,
                 'ms_per_frame': statistics.median(times),
                 'ms_quartiles': quartiles,
+                'processor_ms_per_frame': statistics.median(processor_times),
                 'frames_timed': len(times),
                 'peak_bytes': _peak_bytes(model, batches[0]),
             }
@@ -204,18 +205,19 @@ def measure(models: Sequence[nn.Module], batches: Sequence[Any], repeats: int) -
 @torch.no_grad()
 def time_models(
     models: Sequence[nn.Module], batches: Sequence[Any], repeats: int
-) -> list[list[float]]:
+) -> list[list[tuple[float, float]]]:
     """Time ``test_step`` (voxelisation, network, decoding) of every model on every batch.
 
     The models take turns on each frame, so that a machine that slows down slows them all; the
     first turn of each is not counted.
 
     Returns:
-        list[list[float]]: for each model, milliseconds for each timed frame.
+        list[list[tuple[float, float]]]: for each model and timed frame, milliseconds on the clock
+        and milliseconds that this process had a processor.
     """
     for model in models:
         model.test_step(batches[0])
-    times: list[list[float]] = [[] for _ in models]
+    times: list[list[tuple[float, float]]] = [[] for _ in models]
     progress = ProgressBar(repeats * len(batches))
     for _ in range(repeats):
         for batch in batches:
@@ -242,12 +244,13 @@ def write(out: Path, result: dict[str, Any], table: str) -> None:
         draw(models, out.with_suffix('.png'))
 
 
-def _milliseconds(model: nn.Module, batch: Any) -> float:
+def _milliseconds(model: nn.Module, batch: Any) -> tuple[float, float]:
     _synchronize()
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     model.test_step(batch)
     _synchronize()
-    return 1000 * (time.perf_counter() - began)
+    ended = time.perf_counter(), time.process_time()
+    return tuple(1000 * (b - a) for a, b in zip(began, ended, strict=True))
 
 
 @torch.no_grad()

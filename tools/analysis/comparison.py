@@ -10,9 +10,9 @@ from typing import Any
 from tools._demo_table import find_accuracy, read_accuracy
 
 _HEADER = (
-    '| config | parameters | GMACs (dense + sparse) | ms / frame (quartiles) | peak memory '
-    '| mAP | NDS |\n'
-    '|---|---:|---:|---:|---:|---:|---:|'
+    '| config | parameters | GMACs (dense + sparse) | ms / frame (quartiles) '
+    '| processor ms | peak memory | mAP | NDS |\n'
+    '|---|---:|---:|---:|---:|---:|---:|---:|'
 )
 
 
@@ -31,7 +31,9 @@ def as_markdown(result: Mapping[str, Mapping[str, Any]], run: Mapping[str, str])
         f'Measured by `tools/analysis/compare_models.py` at commit {run["commit"]} on '
         f'{run["date"]}: {run["machine"]}, torch {run["torch"]}, {run["device"]}, on '
         f'{run["frames"]}. Time is the median of `test_step` (voxelisation, network, decoding), '
-        'the models taking turns; peak memory is weights and what a frame adds at most.',
+        'the models taking turns; processor time leaves out what other programs on the machine '
+        'took, so without a GPU it is the one to compare; peak memory is weights and what a frame '
+        'adds at most.',
         '',
     ]
     return '\n'.join(lines)
@@ -105,12 +107,16 @@ def _line(path: str, row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
         f'`{_label(path)}`',
         f'{row["params"] / 1e6:.2f} M ({_percent(row["params"], first["params"])})',
         f'{dense + sparse:.1f} ({dense:.1f} + {sparse:.1f}; {_percent(dense + sparse, whole)})',
-        f'{row["ms_per_frame"]:.0f} ({low:.0f} .. {high:.0f}; '
-        f'{_percent(row["ms_per_frame"], first["ms_per_frame"])})',
+        f'{row["ms_per_frame"]:.0f} ({low:.0f} .. {high:.0f})',
+        _relative(row['processor_ms_per_frame'], first['processor_ms_per_frame']),
         peak,
         *accuracy,
     ]
     return '| ' + ' | '.join(cells) + ' |'
+
+
+def _relative(value: float, whole: float) -> str:
+    return f'{value:.0f} ({_percent(value, whole)})'
 
 
 def _percent(value: float, whole: float) -> str:
