@@ -173,6 +173,17 @@ def test_a_distiller_without_its_hook_is_found(config, check):
     assert 'DistillHook' in printed
 
 
+def test_a_version_that_the_metric_would_not_find_is_noticed(config, check):
+    cfg = config('bevfusion/bevfusion_lidar_student_mini.py')
+    cfg.val_dataloader.dataset = copy.deepcopy(cfg.val_dataloader.dataset)
+    cfg.val_dataloader.dataset.metainfo.version = 'v1.0-mini'
+    status, verdicts, printed = check(cfg)
+    assert status == 1
+    assert 'FAILED' in verdicts['parts']
+    assert 'has v1.0-trainval' in printed
+    assert 'val_dataloader.dataset.metainfo.version=VERSION' in printed
+
+
 def test_a_config_that_does_not_build_is_one_line(config, check):
     cfg = config()
     cfg.model.links.neck_crd.teacher = 'pts_neck.deblock'

@@ -15,7 +15,7 @@ from tools._preflight.findings import Finding, Skip, ok, warning
 from tools._preflight.state import State, find_value
 
 FRAMES = 20
-SECONDS = 25.0
+SECONDS = 20.0
 LOWEST_MAP = 0.05
 DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.model import BaseModel
@@ -87,12 +88,28 @@ def check_parts(state: State) -> Iterator[Finding]:
     metrics = [METRICS.build(copy.deepcopy(metric)) for metric in evaluators]
     names = [type(part).__name__ for part in (*hooks, *metrics)]
     yield ok(', '.join(names) or 'no hooks, no metrics')
+    yield from _metric_version(state, metrics)
     has_distill_hook = any(type(hook).__name__ == 'DistillHook' for hook in hooks)
     if isinstance(state.model, Distiller) and not has_distill_hook:
         yield failed(
             'a distiller without DistillHook: memory banks and schedules would not start',
             "Add custom_hooks = [dict(type='DistillHook')].",
         )
+
+
+def _metric_version(state: State, metrics: Sequence[Any]) -> Iterator[Finding]:
+    """nuScenes' metric reads the tables of the version that the data set names."""
+    version = state.datasets['val'].metainfo.get('version') if 'val' in state.datasets else None
+    for metric in metrics:
+        folder = Path(str(getattr(metric, 'data_root', ''))) / str(version)
+        if version and type(metric).__name__ == 'NuScenesMetric' and not folder.is_dir():
+            there = ', '.join(sorted(path.name for path in folder.parent.glob('v1.0-*')))
+            yield failed(
+                f'the metric would read {folder}, but {folder.parent} has {there or "no version"}',
+                'Name the one that is there: --cfg-options '
+                'val_dataloader.dataset.metainfo.version=VERSION\n'
+                'test_dataloader.dataset.metainfo.version=VERSION',
+            )
 
 
 def _with_random_teachers(state: State, names: set[str]) -> BaseModel:

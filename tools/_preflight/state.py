@@ -27,6 +27,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        synchronize()
         start = time.perf_counter()
         yield
         synchronize()

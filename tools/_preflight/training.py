@@ -19,7 +19,7 @@ from tools._memory import resident_bytes
 from tools._preflight.findings import Finding, Skip, failed, ok, warning
 from tools._preflight.state import State, Stopwatch
 
-SECONDS = 40.0
+SECONDS = 30.0
 STEPS = 6
 TRIES_WITH_AMP = 8
 MADE_UP_LENGTH = 1000  # of the data set, for memory banks, where there is none

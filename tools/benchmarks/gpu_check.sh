@@ -91,10 +91,19 @@ fi
 if [[ -f tools/benchmarks/bench_crd.py ]]; then
     step bench_crd "$PYTHON" tools/benchmarks/bench_crd.py
 fi
-step compare_models "$PYTHON" tools/analysis/compare_models.py \
+step compare_mini "$PYTHON" tools/analysis/compare_models.py \
     configs/bevfusion/bevfusion_lidar_teacher_mini.py \
     configs/bevfusion/bevfusion_lidar_student_mini.py \
-    --out "$OUT/compare_models.json" --cfg-options "test_dataloader.dataset.data_root=$DATA/"
+    --out "$OUT/compare_mini.json" --cfg-options "test_dataloader.dataset.data_root=$DATA/"
+sweeps=(../shared/data/nuscenes/*LIDAR_TOP*.bin)
+if ((${#sweeps[@]})); then
+    full_size=()
+    for config in configs/bevfusion/*.py; do
+        [[ $config == *_mini.py || $config == *_amp.py ]] || full_size+=("$config")
+    done
+    step compare_full "$PYTHON" tools/analysis/compare_models.py "${full_size[@]}" \
+        --points "${sweeps[0]}" --out "$OUT/compare_full.json"
+fi
 step preflight_amp "$PYTHON" tools/preflight.py configs/distill/bevfusion_crd.py \
     --cfg-options optim_wrapper.type=AmpOptimWrapper
 

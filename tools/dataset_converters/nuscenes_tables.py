@@ -21,18 +21,6 @@ CAMERAS = (
 )
 VERSIONS = ('v1.0-trainval', 'v1.0-mini')
 
-_TABLES = (
-    'calibrated_sensor',
-    'category',
-    'ego_pose',
-    'instance',
-    'sample',
-    'sample_annotation',
-    'sample_data',
-    'scene',
-    'sensor',
-)
-
 
 class NuScenesTables:
     """Rows of the nine tables behind the info files, joined by their tokens.
@@ -51,25 +39,24 @@ class NuScenesTables:
 
     def __init__(self, root: str | Path, version: str) -> None:
         self.root, self.version = Path(root), version
-        rows = {name: _read(self.root, version, name) for name in _TABLES}
-        channels = {row['token']: row['channel'] for row in rows['sensor']}
-        self.calibrations = {row['token']: row for row in rows['calibrated_sensor']}
+        channels = {row['token']: row['channel'] for row in self._read('sensor')}
+        self.calibrations = {row['token']: row for row in self._read('calibrated_sensor')}
         self.channels = {
             token: channels[row['sensor_token']] for token, row in self.calibrations.items()
         }
-        self.samples: list[dict] = rows['sample']
-        self.scenes: list[dict] = rows['scene']
+        self.samples, self.scenes = self._read('sample'), self._read('scene')
+        # The two big tables come one after the other, and most of their rows go at once.
         self.sample_data = {
-            row['token']: row for row in rows.pop('sample_data') if self._is_needed(row)
+            row['token']: row for row in self._read('sample_data') if self._is_needed(row)
         }
         poses = {row['ego_pose_token'] for row in self.sample_data.values()}
         self.ego_poses = {
-            row['token']: row for row in rows.pop('ego_pose') if row['token'] in poses
+            row['token']: row for row in self._read('ego_pose') if row['token'] in poses
         }
-        self.annotations = {row['token']: row for row in rows['sample_annotation']}
-        categories = {row['token']: row['name'] for row in rows['category']}
+        self.annotations = {row['token']: row for row in self._read('sample_annotation')}
+        categories = {row['token']: row['name'] for row in self._read('category')}
         self.categories = {
-            row['token']: categories[row['category_token']] for row in rows['instance']
+            row['token']: categories[row['category_token']] for row in self._read('instance')
         }
         self.timestamps = {row['token']: row['timestamp'] for row in self.samples}
 
@@ -167,6 +154,34 @@ class NuScenesTables:
         missing = set(missing_files(self.root, {file for some in files.values() for file in some}))
         return {scene for scene, some in files.items() if not some & missing}
 
+    def _read(self, table: str) -> list[dict]:
+        root, version = self.root, self.version
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f'there is no folder {root} (seen from {Path.cwd()}); --root-path is the folder '
+                f'with samples/, sweeps/, maps/ and {version}/'
+            )
+        path = root / version / f'{table}.json'
+        if not path.parent.is_dir():
+            versions = sorted(folder.name for folder in root.glob('v1.0-*') if folder.is_dir())
+            found = (
+                f'it has {", ".join(versions)}' if versions else 'it has no v1.0-* folder at all'
+            )
+            raise FileNotFoundError(
+                f'{root} has no {version}/: {found}; name another one with --version, or unpack '
+                "the metadata archive of this version into the data set's folder"
+            )
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: unpack the version's metadata archive again, it has 13 tables"
+            )
+        try:
+            return json.loads(path.read_bytes())
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f'{path} is no complete JSON file ({error}): unpack the metadata archive again'
+            ) from error
+
     def _is_needed(self, row: Mapping) -> bool:
         channel = self.channel(row)
         return channel == LIDAR or (channel in CAMERAS and row['is_key_frame'])
@@ -204,29 +219,3 @@ def missing_files(root: Path, files: Iterable[str]) -> list[str]:
         if Path(file).name not in there[folder]:
             missing.append(file)
     return missing
-
-
-def _read(root: Path, version: str, table: str) -> list[dict]:
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f'there is no folder {root} (seen from {Path.cwd()}); --root-path is the folder with '
-            f'samples/, sweeps/, maps/ and {version}/'
-        )
-    path = root / version / f'{table}.json'
-    if not path.parent.is_dir():
-        versions = sorted(folder.name for folder in root.glob('v1.0-*') if folder.is_dir())
-        found = f'it has {", ".join(versions)}' if versions else 'it has no v1.0-* folder at all'
-        raise FileNotFoundError(
-            f'{root} has no {version}/: {found}; name another one with --version, or unpack the '
-            "metadata archive of this version into the data set's folder"
-        )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: unpack the version's metadata archive again, it has 13 tables"
-        )
-    try:
-        return json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f'{path} is no complete JSON file ({error}): unpack the metadata archive again'
-        ) from error
