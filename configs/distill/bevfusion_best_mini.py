@@ -7,6 +7,8 @@ from mmdistill3d import fit_links
 
 custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
 teacher_config = 'configs/bevfusion/bevfusion_lidar_teacher_mini.py'
+links = fit_links(_base_.links, student=_base_.model, teacher=teacher_config)
+links['neck_feature']['mask'].update(background=0.002)  # 8 boxes over 64 x 64 cells
 model = dict(
     _delete_=True,
     type='BEVFusionDistiller',
@@ -15,7 +17,7 @@ model = dict(
         config=teacher_config,
         checkpoint='work_dirs/bevfusion_lidar_teacher_mini/epoch_5.pth',
     ),
-    links=fit_links(_base_.links, student=_base_.model, teacher=teacher_config),
+    links=links,
     targets=_base_.targets,
 )
 custom_hooks = _base_.distill_hooks

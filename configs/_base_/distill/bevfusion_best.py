@@ -18,7 +18,10 @@ links = dict(  # becomes model.links
         teacher='pts_neck[0]',
         student_connector=dict(type='ConvConnector', in_channels=256, out_channels=512),
         mask=dict(
-            type='BoxMask', point_cloud_range=point_cloud_range, shape='gaussian', background=0.002
+            type='BoxMask',
+            point_cloud_range=point_cloud_range,
+            shape='gaussian',
+            background=0.00025,  # of each of 180 x 180 cells: together they count as 8 boxes
         ),
         loss=dict(type='FitNetLoss', loss_weight=0.25),
     ),
