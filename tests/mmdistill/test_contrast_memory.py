@@ -121,6 +121,17 @@ def test_other_embeddings_of_the_batch_are_further_negatives():
     assert_same(bank, *embeddings(), index, weights, extra=B - 1)
 
 
+def test_other_embeddings_of_the_same_class_are_no_negatives_either():
+    bank = memory(batch_negatives=True, exclude_same_class=True)
+    labels = torch.tensor([0, 1, 0, -1, -1])
+    weights = []
+    for b in range(B):
+        rows = [(row, 12 / 22) for row in range(23) if row != b]
+        others = [o for o in range(B) if o != b and (labels[b] < 0 or labels[o] != labels[b])]
+        weights.append(rows + [(('batch', other), (B - 1) / len(others)) for other in others])
+    assert_same(bank, *embeddings(), torch.arange(B), weights, extra=B - 1, labels=labels)
+
+
 def observed_log_mean(anchors, rows):
     return math.log(float(torch.exp(anchors.detach() @ rows.T / T).mean()))
 

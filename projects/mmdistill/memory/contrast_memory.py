@@ -245,10 +245,7 @@ class ContrastMemory(nn.Module):
             own_rows = self._look_up(f'{other}_bank', own, everyone)
             terms = self._negatives(side, own, everyone, own_rows, offset, weigh)
             if extra:
-                weights = draw_weights(
-                    own.index, everyone.index, v.dtype, own.labels, self._labels()
-                )
-                weights *= everyone.finite
+                weights = own.differs_from(everyone).to(v.dtype)
                 fresh = negative_terms(v, getattr(everyone, other), scale, offset, weights)
                 terms = terms.plus(fresh.times(factor_to(extra, weights.sum(1))))
             positives = others.detach() if self.positive == 'current' else own_rows
