@@ -49,12 +49,12 @@ CHECKS = {
 
 def main() -> int:
     args = parse_args()
+    warnings.filterwarnings('ignore')
     try:
         cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:
         sys.exit(f'FileNotFoundError: {error}')
     cfg.merge_from_dict(args.cfg_options or {})
-    warnings.filterwarnings('ignore')
     logging.getLogger('torch').setLevel(logging.ERROR)
     MMLogger.get_instance('preflight', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
