@@ -82,7 +82,8 @@ def _update(digest: Any, value: Any) -> None:
     elif isinstance(value, BaseDataElement):
         _update(digest, dict(value.metainfo_items()))
     elif isinstance(value, dict):
-        for key, item in value.items():
+        # Samples keep their fields in a set, whose order is another in each process.
+        for key, item in sorted(value.items(), key=lambda pair: str(pair[0])):
             digest.update(f'{key}:'.encode())
             _update(digest, item)
     elif isinstance(value, (list, tuple)):

@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmdistill import Teacher
+from mmdistill.teacher_cache import TeacherCache
 
 
 @pytest.fixture
@@ -50,6 +51,14 @@ def test_another_batch_is_computed(make_teacher, batch, part):
         other['data_samples'][2].set_metainfo(dict(label=9))
     features(teacher, addresses, other)
     assert len(passes) == 2
+
+
+def test_the_order_of_fields_does_not_matter(tmp_path):
+    """A sample keeps them in a set, whose order is another in each process."""
+    values = dict(lidar_path='a.bin', sample_idx=3, pcd_trans=[0.5, 1.0])
+    cache = TeacherCache(tmp_path)
+    assert cache.key(values) == cache.key(dict(reversed(values.items())))
+    assert cache.key(values) != cache.key({**values, 'sample_idx': 4})
 
 
 def test_another_layer_is_computed(make_teacher, batch):
