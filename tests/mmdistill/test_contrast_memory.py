@@ -86,10 +86,11 @@ def test_rows_of_the_same_class_are_left_out(form):
     n = 500 if form == 'gathered' else 23
     bank = memory(n, form='exact' if form == 'gathered' else form, exclude_same_class=True)
     classes = torch.arange(n) % 3
-    for start in range(0, 20, B):  # visits give rows their classes; rows from 20 on have none
+    classes[15:] = -1  # rows 15 to 19 are visited without a class, rows from 20 on never
+    for start in range(0, 20, B):
         seen = torch.arange(start, start + B)
         bank(*embeddings(start), seen, labels=classes[seen])
-    known = [int(classes[row]) if row < 20 else None for row in range(n)]
+    known = [label if label >= 0 else None for label in classes.tolist()]
     index, student_teacher = torch.tensor([0, 4, 4, 19, 21]), embeddings(50)
     labels = torch.tensor([0, 1, 1, 1, -1])
     torch.manual_seed(11)

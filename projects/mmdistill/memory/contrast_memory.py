@@ -68,7 +68,8 @@ class ContrastMemory(nn.Module):
             which is random until the sample's second visit, or ``'current'``, the other side's
             embedding of this step.
         exclude_same_class: Leave rows of the anchor's class out of its negatives, as the published
-            training does; needs ``labels``. A row's class is known from its first visit on.
+            training does; needs ``labels``. A row's class is known from its first visit on; rows
+            and anchors without one count as negatives of all.
         batch_negatives: Take the other embeddings of the global batch as further negatives, each
             of the weight of one draw.
         normaliser: ``Z``: ``'analytic'``, that of a fresh bank; ``'running'``, an average over
@@ -361,7 +362,8 @@ class ContrastMemory(nn.Module):
                 moved = self.momentum * old + (1 - self.momentum) * (share @ new)
                 bank[place] = torch.where(known, F.normalize(moved, dim=1), old).to(bank.dtype)
         if everyone.labels is not None:
-            self.row_labels[index] = everyone.labels
+            # A row of no class stays unknown: -2 is a label of anchors alone.
+            self.row_labels[index] = everyone.labels.clamp(min=-1)
 
     def _bank_against(self, side: str) -> Tensor:
         """The other side's bank, or this rank's rows of it."""
