@@ -15,7 +15,8 @@ from mmengine.runner import IterBasedTrainLoop
 from mmdistill.distiller import Distiller
 from mmdistill.utils.dataset import number_samples
 
-# Iterations between looks at the counters of skipped samples, each a wait for the device.
+# Iterations between looks at the counters of skipped samples within an epoch: each waits for the
+# device.
 _REPORT_INTERVAL = 50
 
 
@@ -68,6 +69,7 @@ class DistillHook(Hook):
             self._gather_banks(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
+        self._report_skipped(find_distiller(runner, type(self).__name__))
         self._gather_banks(runner)
 
     def before_val_epoch(self, runner: Any) -> None:
@@ -166,6 +168,7 @@ def _refuse_other_memory(distiller: Distiller, state: dict) -> None:
     for key, value in distiller.state_dict().items():
         if key.endswith('_bank') and key in state and state[key].shape != value.shape:
             raise ValueError(
-                f'the checkpoint has a memory bank {key} of {len(state[key])} rows, the data set '
-                f'has {len(value)} samples: continue with the data set that the run began with'
+                f'the checkpoint has {tuple(state[key].shape)} as {key}, this run '
+                f'{tuple(value.shape)}: continue with the data set and the memory that the run '
+                'began with'
             )
