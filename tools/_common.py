@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import difflib
 import gc
 import os
 import sys
@@ -131,11 +132,38 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
             if isinstance(config, str)
             else 'Train it with the config given as model.teacher.config.'
         )
+        # train.py writes epoch_N.pth or iter_N.pth, whatever name the config waits for.
+        named = (
+            'or name another one'
+            if Path(checkpoint).name.startswith(('epoch_', 'iter_'))
+            else 'and name the checkpoint that it writes, or another one'
+        )
         raise FileNotFoundError(
             f'The teacher checkpoint {checkpoint!r} does not exist '
             f'(seen from {Path.cwd()}). {trains}\n'
-            'or name another one:\n    --cfg-options model.teacher.checkpoint=PATH_OR_URL'
+            f'{named}:\n    --cfg-options model.teacher.checkpoint=PATH_OR_URL'
         )
+
+
+def check_config(path: str) -> None:
+    """Check that a config file named on the command line exists.
+
+    Args:
+        path (str): a local path.
+
+    Raises:
+        FileNotFoundError: naming the path, and configs of this repository with a similar name.
+    """
+    if Path(path).is_file():
+        return
+    configs = {p.stem: str(p.relative_to(ROOT)) for p in sorted((ROOT / 'configs').rglob('*.py'))}
+    similar = difflib.get_close_matches(Path(path).stem, configs, n=3, cutoff=0.5)
+    hint = f'Similar: {", ".join(configs[name] for name in similar)}.' if similar else ''
+    if not Path(path).is_absolute() and (ROOT / path).is_file():
+        hint = f'It does below {ROOT}: run from there.'
+    raise FileNotFoundError(
+        f'The config {path!r} does not exist (seen from {Path.cwd()}). {hint}'.rstrip()
+    )
 
 
 def check_checkpoint(path: str) -> None:

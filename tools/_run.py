@@ -10,6 +10,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from tools._common import check_config
+
 
 def add_run_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the options of every run.
@@ -36,6 +38,7 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: the config file does not exist.
     """
+    check_config(args.config)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._common import check_checkpoint, check_config, prepare_process
 
 prepare_process()
 
@@ -34,6 +34,13 @@ LISTED = 20  # keys of each kind that are written out
 
 def main() -> None:
     args = parse_args()
+    try:
+        check_config(args.config)
+        check_checkpoint(args.source)
+        if args.check is not None and not args.check.is_file():
+            raise FileNotFoundError(f'The sweep {str(args.check)!r} of --check does not exist.')
+    except FileNotFoundError as error:
+        sys.exit(f'FileNotFoundError: {error}')
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     allow_mmengine_checkpoints()

@@ -60,9 +60,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out-dir', type=Path, help='folder of the results; default: root path')
     parser.add_argument('--extra-tag', default='nuscenes', help="first word of the files' names")
     parser.add_argument(
-        '--max-sweeps', type=int, default=10, help='sweeps before a key frame, at most'
+        '--max-sweeps', type=count, default=10, help='sweeps before a key frame, at most'
     )
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    parser.add_argument('--workers', type=count, default=os.cpu_count(), help='processes')
     parser.add_argument(
         '--no-database', action='store_true', help='info files alone, no objects to paste'
     )
@@ -75,6 +75,14 @@ def parse_args() -> argparse.Namespace:
         '--force', action='store_true', help='replace files that differ from what is written now'
     )
     return parser.parse_args()
+
+
+def count(text: str) -> int:
+    """A number of things on the command line, at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f'{number} is less than 0')
+    return number
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import check_data, prepare_process
+from tools._common import check_config, check_data, prepare_process
 
 prepare_process()
 
@@ -52,9 +52,13 @@ class Layer:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    check_data(cfg, loaders=('train_dataloader',))
+    try:
+        check_config(args.config)
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        check_data(cfg, loaders=('train_dataloader',))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     if cfg.model.get('teacher'):
         # Shapes do not depend on what a teacher has learned.

@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._common import check_config, prepare_process
 
 prepare_process()
 
@@ -51,9 +51,10 @@ def main() -> int:
     args = parse_args()
     warnings.filterwarnings('ignore')
     try:
-        cfg = Config.fromfile(args.config)
+        check_config(args.config)
     except FileNotFoundError as error:
         sys.exit(f'FileNotFoundError: {error}')
+    cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     logging.getLogger('torch').setLevel(logging.ERROR)
     MMLogger.get_instance('preflight', log_level='ERROR')

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import check_checkpoint, check_data, prepare_process
+from tools._common import check_checkpoint, check_config, check_data, prepare_process
 
 prepare_process()
 
@@ -252,6 +252,7 @@ def frames_of_config(args: argparse.Namespace) -> tuple[Iterator[Frame], Sequenc
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
+    check_config(args.config)
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
     cfg = Config.fromfile(args.config)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools._common import check_checkpoint, check_data, check_teachers
+from tools._common import check_checkpoint, check_config, check_data, check_teachers
 
 
 def loader(data_root, ann_file='nuscenes_infos_train.pkl', wrapper=None):
@@ -69,6 +69,12 @@ def test_a_missing_teacher_names_the_command_that_trains_it():
     assert 'tools/train.py configs/teacher.py --work-dir runs/t' in str(error.value)
 
 
+def test_a_teacher_file_that_training_would_name_otherwise_is_to_be_named():
+    teacher = {'config': 'configs/teacher.py', 'checkpoint': 'checkpoints/teacher.pth'}
+    with pytest.raises(FileNotFoundError, match='and name the checkpoint that it writes'):
+        check_teachers({'model': {'teacher': teacher}})
+
+
 def test_one_missing_teacher_of_several_is_found(tmp_path):
     there = tmp_path / 'there.pth'
     there.touch()
@@ -87,3 +93,11 @@ def test_a_missing_checkpoint_shows_its_neighbours(tmp_path):
     (tmp_path / 'epoch_3.pth').touch()
     with pytest.raises(FileNotFoundError, match=r'epoch_3\.pth'):
         check_checkpoint(str(tmp_path / 'epoch_4.pth'))
+
+
+def test_a_missing_config_shows_similar_ones_or_the_folder_to_run_from(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r'Similar: .*configs/distill/bevfusion_crd\.py'):
+        check_config('configs/bevfusion_crd.py')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match='It does below .*: run from there'):
+        check_config('configs/distill/bevfusion_crd.py')

@@ -289,6 +289,14 @@ def test_scenes_without_all_their_files_can_be_left_out(root, tmp_path):
     ]
 
 
+def test_leaving_all_scenes_out_is_an_error(root, tmp_path):
+    copy = tmp_path / 'data'
+    shutil.copytree(root, copy, ignore=lambda folder, names: [n for n in names if '.bin' in n])
+    with pytest.raises(FileNotFoundError, match='nothing is left of v1.0-trainval'):
+        create_nuscenes(copy, VERSION, tmp_path, database=False, allow_partial=True)
+    assert not (tmp_path / 'nuscenes_infos_train.pkl').exists()
+
+
 def test_a_stopped_run_goes_on_and_gives_the_same_database(root, out, tmp_path, monkeypatch):
     monkeypatch.setattr('tools.dataset_converters.object_database.FRAMES_PER_PART', 5)
     for split in ('train', 'val'):

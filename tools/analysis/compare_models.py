@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import check_data, prepare_process
+from tools._common import check_config, check_data, prepare_process
 
 prepare_process()
 
@@ -45,12 +45,17 @@ MARKER = 'compare-models'
 
 def main() -> None:
     args = parse_args()
-    configs = [Config.fromfile(path) for path in args.configs]
-    for cfg in configs:
-        cfg.merge_from_dict(args.cfg_options or {})
+    try:
+        for path in args.configs:
+            check_config(path)
+        configs = [Config.fromfile(path) for path in args.configs]
+        for cfg in configs:
+            cfg.merge_from_dict(args.cfg_options or {})
+        if not args.points:
+            check_data(configs[0], loaders=('test_dataloader',))
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
     accuracies = [read_result(result) for result in args.results or [None] * len(configs)]
-    if not args.points:
-        check_data(configs[0], loaders=('test_dataloader',))
     allow_mmengine_checkpoints()
     init_default_scope(configs[0].get('default_scope', 'mmdet3d'))
     models = [

@@ -46,6 +46,11 @@ def create_nuscenes(
         complete = tables.complete_scenes(max_sweeps)
         splits = {split: scenes & complete for split, scenes in splits.items()}
         print(f'{len(complete)} of {len(tables.scenes)} scenes have all their point files.')
+        if not complete:
+            raise FileNotFoundError(
+                f'nothing is left of {version} in {root}: unpack samples/ and sweeps/ there, or '
+                'use key frames alone: --max-sweeps 0'
+            )
     else:
         tables.require_point_files(set().union(*splits.values()), max_sweeps)
     out = root if out is None else out
