@@ -17,12 +17,12 @@ from mmengine.registry import DefaultScope
 
 import bevfusion  # noqa: F401  (registers the sampler)
 from lidarsim import Parameters, generate_dataset
+from tools import create_data
 from tools.dataset_converters.nuscenes import create_nuscenes
 from tools.dataset_converters.nuscenes_infos import build_infos
 from tools.dataset_converters.nuscenes_tables import NuScenesTables
 from tools.dataset_converters.object_database import ObjectDatabase, points_in_boxes
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'create_data.py'
 VERSION = 'v1.0-trainval'
 PARAMETERS = Parameters(scenes=3, val_scenes=2, frames=4, sweeps=2, azimuths=360)
 
@@ -73,7 +73,7 @@ def test_infos_of_the_embedded_data_set_are_reproduced_field_by_field(root, out,
     assert_has_all(theirs['data_list'], ours['data_list'])
 
 
-def test_a_mini_version_has_its_own_splits_and_name(root, tmp_path):
+def test_a_mini_version_has_its_own_splits_and_name(root, tmp_path, monkeypatch, capsys):
     from nuscenes.utils import splits
 
     mini = tmp_path / 'mini'
@@ -87,10 +87,11 @@ def test_a_mini_version_has_its_own_splits_and_name(root, tmp_path):
     scenes.write_text(json.dumps(rows))
     with pytest.raises(FileNotFoundError, match='has no v1.0-trainval/: it has v1.0-mini'):
         create_nuscenes(mini, VERSION)
-    command = [TOOL, 'nuscenes', '--root-path', mini, '--version', 'v1.0-mini', '--no-database']
-    command += ['--out-dir', tmp_path / 'out', '--max-sweeps', '2']
-    printed = subprocess.check_output([sys.executable, *command], text=True)
-    assert 'val_dataloader.dataset.metainfo.version=v1.0-mini' in printed
+    command = ['create_data', 'nuscenes', '--root-path', mini, '--version', 'v1.0-mini']
+    command += ['--no-database', '--out-dir', tmp_path / 'out', '--max-sweeps', '2']
+    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
+    create_data.main()
+    assert 'val_dataloader.dataset.metainfo.version=v1.0-mini' in capsys.readouterr().out
     for split in ('train', 'val'):
         ours, theirs = read(tmp_path / 'out', f'infos_{split}'), read(root, f'infos_{split}')
         assert ours['metainfo'] == {**theirs['metainfo'], 'version': 'v1.0-mini'}
