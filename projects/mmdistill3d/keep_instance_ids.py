@@ -33,6 +33,7 @@ class KeepInstanceIds(BaseTransform):
 
     Raises:
         KeyError: The annotations have neither key.
+        ValueError: A step before drops boxes, or a wrapped one moves them.
     """
 
     def __init__(self, transforms: Sequence[dict]) -> None:
@@ -66,6 +67,11 @@ class KeepInstanceIds(BaseTransform):
             raise KeyError(
                 f'instances have {sorted(ann_info)}, but neither instance_token nor instance_id; '
                 'add one to the info file, or remove KeepInstanceIds'
+            )
+        if len(own) > count:
+            raise ValueError(
+                f'{len(own)} boxes are annotated and {count} are left before KeepInstanceIds: put '
+                'the step that drops boxes into its transforms'
             )
         ids = torch.full((count,), -1)
         ids[: len(own)] = torch.from_numpy(own.astype(np.int64))

@@ -164,6 +164,9 @@ def test_instances_survive_the_filters_of_a_pipeline(key):
     ids = instances.instance_id.tolist()
     assert ids[2] == -1 and len(set(ids)) == 3
     assert key == 'instance_token' or ids == [7, 10, -1]
+    fewer = {**results, 'gt_bboxes_3d': results['gt_bboxes_3d'][:3]}
+    with pytest.raises(ValueError, match='4 boxes are annotated and 3 are left'):
+        step(fewer)
     del results['ann_info'][key]
     with pytest.raises(KeyError, match='neither instance_token nor instance_id'):
         step(results)

@@ -53,9 +53,9 @@ def main() -> None:
             cfg.merge_from_dict(args.cfg_options or {})
         if not args.points:
             check_data(configs[0], loaders=('test_dataloader',))
+        accuracies = [read_result(result) for result in args.results or [None] * len(configs)]
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{type(error).__name__}: {error}')
-    accuracies = [read_result(result) for result in args.results or [None] * len(configs)]
     allow_mmengine_checkpoints()
     init_default_scope(configs[0].get('default_scope', 'mmdet3d'))
     models = [
