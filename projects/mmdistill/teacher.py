@@ -112,8 +112,8 @@ class Teacher:
         if self.cache_folder is None or to_end:
             return None, '', None
         cache = TeacherCache(self.cache_folder / self.fingerprint()[:16])
-        key = cache.key((args, kwargs))
         device = next(self.model.parameters()).device
+        key = cache.key((args, kwargs), device)
         return cache, key, cache.read(key, self._recorder.addresses, device)
 
     def load(self) -> None:

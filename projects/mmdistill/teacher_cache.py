@@ -31,14 +31,15 @@ class TeacherCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def key(self, batch: Any) -> str:
-        """Return the name of a batch: a hash of every number and text in it.
+    def key(self, batch: Any, device: torch.device | str = 'cpu') -> str:
+        """Return the name of a batch: a hash of every number and text in it, and of autocast.
 
         Args:
             batch: Tensors, arrays, samples' meta information and plain values in containers.
+            device: Where the teacher computes.
         """
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(f'autocast {torch.is_autocast_enabled()}'.encode())
+        digest.update(f'autocast {_autocast_dtype(device) or False}'.encode())
         _update(digest, batch)
         return digest.hexdigest()
 
@@ -71,6 +72,13 @@ class TeacherCache:
     def _path(self, key: str, address: LayerAddress) -> Path:
         layer = hashlib.blake2b(str(address).encode(), digest_size=6).hexdigest()
         return self.folder / f'{key}_{layer}.pt'
+
+
+def _autocast_dtype(device: torch.device | str) -> torch.dtype | None:
+    """The type that autocast computes in on a device, whatever torch calls that; None without."""
+    probe = torch.ones(1, 1, device=device)
+    dtype = (probe @ probe).dtype
+    return None if dtype == probe.dtype else dtype
 
 
 def _update(digest: Any, value: Any) -> None:

@@ -61,6 +61,16 @@ def test_the_order_of_fields_does_not_matter(tmp_path):
     assert cache.key(values) != cache.key({**values, 'sample_idx': 4})
 
 
+def test_another_precision_is_computed(make_teacher, batch):
+    teacher, addresses, passes = make_teacher()
+    features(teacher, addresses, batch)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast('cpu', dtype=dtype):
+            for _ in range(2):
+                features(teacher, addresses, batch)
+    assert len(passes) == 3
+
+
 def test_another_layer_is_computed(make_teacher, batch):
     teacher, addresses, _ = make_teacher(specs=['backbone[1]'])
     features(teacher, addresses, batch)
