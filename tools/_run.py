@@ -21,15 +21,18 @@ def add_run_arguments(parser: argparse.ArgumentParser, example: str) -> None:
         example (str): of a config entry, for the help of ``--cfg-options``.
     """
     parser.add_argument('--work-dir', help='folder for logs and what the run writes')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help=f'config entries to override, e.g. {example}',
-    )
+    add_cfg_options(parser, f'config entries to override, e.g. {example}')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_cfg_options(
+    parser: argparse.ArgumentParser, text: str = 'config entries to override'
+) -> None:
+    """Add ``--cfg-options``, with a text of its own for ``--help``."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=text
+    )
 
 
 def read_config(args: argparse.Namespace) -> Config:

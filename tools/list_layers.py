@@ -23,12 +23,13 @@ from tools._common import check_config, check_data, prepare_process
 prepare_process()
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmdistill import Distiller
+from tools._run import add_cfg_options
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='a distillation config, or that of a plain model')
     parser.add_argument('--depth', type=int, default=3, help='modules down to this depth')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

@@ -22,7 +22,7 @@ from tools._common import check_config, prepare_process
 
 prepare_process()
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -33,6 +33,7 @@ from tools._preflight.findings import Verdict, report
 from tools._preflight.model import check_model, check_parts, check_start, check_teacher_weights
 from tools._preflight.state import State
 from tools._preflight.training import check_cost, check_step
+from tools._run import add_cfg_options
 
 CHECKS = {
     'data': check_files,
@@ -66,7 +67,7 @@ def main() -> int:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

@@ -26,7 +26,7 @@ prepare_process()
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -36,6 +36,7 @@ from torch import nn
 
 from mmdistill.utils.checkpoint import allow_mmengine_checkpoints
 from tools._demo_table import describe_run, update_readme
+from tools._run import add_cfg_options
 from tools.analysis.comparison import as_markdown, draw, read_result
 from tools.analysis.complexity import count
 from tools.analysis.memory import peak_bytes
@@ -109,13 +110,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--update-readme', type=Path, help=f'Markdown file with <!-- {MARKER} --> markers'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='entries to override in every config',
-    )
+    add_cfg_options(parser, 'entries to override in every config')
     args = parser.parse_args()
     for name in ('checkpoints', 'results'):
         given = getattr(args, name)

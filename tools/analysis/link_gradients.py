@@ -26,7 +26,7 @@ from tools._common import check_data, check_teachers, prepare_process
 prepare_process()
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
@@ -36,6 +36,7 @@ from mmdistill.distiller import LOSS_PREFIX
 from mmdistill.teacher import load_strictly
 from mmdistill.utils.checkpoint import load_weights
 from mmdistill.utils.dataset import original_length
+from tools._run import add_cfg_options
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batches', type=int, default=4)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='JSON file to write')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

@@ -30,7 +30,7 @@ from tools._common import check_data, prepare_process
 prepare_process()
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
@@ -40,6 +40,7 @@ from mmengine.runner import Runner
 from mmdistill.utils.dataset import original_length
 from tools._demo_table import describe_run, update_readme
 from tools._memory import resident_bytes
+from tools._run import add_cfg_options
 
 LABELS = {
     'voxels': 'voxelisation, done once where teacher and student share it',
@@ -87,7 +88,7 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         help='Markdown file with <!-- bench-step --> markers; bench-full-step with --frame',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
