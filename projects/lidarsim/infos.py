@@ -29,6 +29,8 @@ MAX_TIME_DIFF_S = 1.5
 class InfoBuilder:
     """Reads the tables of a database the way mmdet3d's converter does.
 
+    Boxes have an `instance_token`, too: the same for an object in all frames of its scene.
+
     Args:
         tables: Rows by table name.
     """
@@ -128,6 +130,7 @@ class InfoBuilder:
             'num_lidar_pts': row['num_lidar_pts'],
             'num_radar_pts': row['num_radar_pts'],
             'bbox_3d_isvalid': row['num_lidar_pts'] > 0,
+            'instance_token': row['instance_token'],
         }
 
     def _velocity(self, row: dict) -> np.ndarray:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 MANIFEST = 'lidarsim.json'
 FORMAT = 1
-"""Raise this when the same parameters give another data set than before."""
+"""Raise this when the same parameters give other scenes, points or boxes than before; what is
+merely added to the info files leaves older data sets usable."""
 
 MAX_SCENES = 700
 MAX_VAL_SCENES = 150

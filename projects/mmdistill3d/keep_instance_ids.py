@@ -18,8 +18,9 @@ class KeepInstanceIds(BaseTransform):
     MMDetection3D's filters drop boxes and labels and know no other field. This step wraps them and
     the packing; packed samples get ``gt_instances_3d.instance_id`` ``(N,)``, -1 for boxes that
     are not the data set's own, as pasted objects are. The data set's ``instances`` need a key
-    ``instance_token`` (any string, as in nuScenes' ``sample_annotation``) or ``instance_id`` (a
-    number), which MMDetection3D's converter does not write.
+    ``instance_token`` (any string, as in nuScenes' ``sample_annotation``), which
+    ``tools/create_data.py`` and ``tools/create_lidarsim.py`` write and MMDetection3D's converter
+    does not, or ``instance_id`` (a number).
 
     Config lines::
 
@@ -66,7 +67,8 @@ class KeepInstanceIds(BaseTransform):
         else:
             raise KeyError(
                 f'instances have {sorted(ann_info)}, but neither instance_token nor instance_id; '
-                'add one to the info file, or remove KeepInstanceIds'
+                'write the info files anew with tools/create_data.py nuscenes --force, for the '
+                'embedded data set tools/create_lidarsim.py --force, or remove KeepInstanceIds'
             )
         if len(own) > count:
             raise ValueError(

@@ -53,6 +53,15 @@ def count_inside(box, points, margin_m=0.0):
     return int(((along < half[0]) & (across < half[1]) & (np.abs(dz) < half[2])).sum())
 
 
+def test_each_box_names_the_instance_of_its_annotation(root, nusc):
+    dataset = build(root, 'val')
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        rows = [nusc.get('sample_annotation', t) for t in nusc.get('sample', info['token'])['anns']]
+        tokens = [row['instance_token'] for row in rows if row['num_lidar_pts'] > 0]
+        assert info['ann_info']['instance_token'].tolist() == tokens
+
+
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_pipeline_loads_points_with_time_lags_and_boxes(root, parameters, split):
     dataset = build(root, split)

@@ -1,13 +1,16 @@
 """Object-level CRD: what is read at the boxes, and a step of the detectors."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.structures import InstanceData
+
+from lidarsim import Parameters, generate_dataset
 
 RANGE = [-8, -4, -3, 8, 4, 3]
 
@@ -170,3 +173,67 @@ def test_instances_survive_the_filters_of_a_pipeline(key):
     del results['ann_info'][key]
     with pytest.raises(KeyError, match='neither instance_token nor instance_id'):
         step(results)
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    """Three frames of one scene of the embedded data set."""
+    path = tmp_path_factory.mktemp('data') / 'lidarsim'
+    generate_dataset(path, Parameters(scenes=1, val_scenes=1, frames=3, sweeps=1, azimuths=270))
+    return path
+
+
+def build(config, root):
+    config.train_dataloader.dataset.data_root = str(root)
+    return DATASETS.build(config.train_dataloader.dataset)
+
+
+def test_an_instance_takes_the_same_row_in_every_frame_of_a_scene(data_root):
+    from tests.mmdistill3d.conftest import load
+
+    config = load('distill/losses/crd_instance.py')
+    frames = [sample['data_samples'] for sample in build(config, data_root)]
+    first, second = (
+        {
+            int(number): (label, size / frame.pcd_scale_factor)
+            for number, label, size in zip(
+                frame.gt_instances_3d.instance_id,
+                frame.gt_instances_3d.labels_3d.tolist(),
+                frame.gt_instances_3d.bboxes_3d.dims,
+                strict=True,
+            )
+        }
+        for frame in frames[:2]
+    )
+    both = first.keys() & second.keys()
+    assert len(both) > 5
+    for number in both:  # a simulated object keeps its class and size
+        assert first[number][0] == second[number][0]
+        torch.testing.assert_close(first[number][1], second[number][1])
+
+    loss = MODELS.build(config.model.links.neck_crd_object.loss)
+    rows = []
+    for frame in frames[:2]:
+        loss(torch.randn(1, 64, 64, 64), torch.randn(1, 128, 64, 64), data_samples=[frame])
+        rows.append({int(n): i for i, n in enumerate(loss.memory.row_instance) if n >= 0})
+    assert {number: rows[0][number] for number in both} == {n: rows[1][n] for n in both}
+    assert loss.memory.filled.sum() == len(first.keys() | second.keys())
+
+
+def test_info_files_without_instances_train_with_queues_and_say_how_to_get_rows_by_instance(
+    data_root, tmp_path
+):
+    from tests.mmdistill3d.conftest import load
+
+    infos = pickle.loads((data_root / 'nuscenes_infos_train.pkl').read_bytes())
+    for frame in infos['data_list']:
+        for instance in frame['instances']:
+            del instance['instance_token']
+    older = tmp_path / 'older'
+    older.mkdir()
+    for folder in ('samples', 'sweeps'):
+        (older / folder).symlink_to(data_root / folder)
+    (older / 'nuscenes_infos_train.pkl').write_bytes(pickle.dumps(infos))
+    assert build(load('distill/losses/crd_object.py'), older)[0] is not None
+    with pytest.raises(KeyError, match=r'tools/create_data.py.*tools/create_lidarsim.py'):
+        build(load('distill/losses/crd_instance.py'), older)[0]

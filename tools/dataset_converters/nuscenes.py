@@ -76,8 +76,9 @@ def _write_infos(path: Path, content: bytes, force: bool) -> str:
             return 'complete already'
         if not force:
             raise FileExistsError(
-                f'{path} is there already and differs: it was written by another tool or with '
-                'other options. --force replaces it, --out-dir or --extra-tag leave it'
+                f'{path} is there already and differs: it was written by another tool or an '
+                'older version, or with other options. --force replaces it, --out-dir or '
+                '--extra-tag leave it'
             )
     write_atomically(path, content)
     return 'written'

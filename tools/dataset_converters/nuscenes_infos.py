@@ -48,8 +48,9 @@ def build_infos(
     """Infos of the key frames of some scenes, in the order of the table.
 
     They have what MMDetection3D's own converter writes, but for ``cam_instances`` (boxes in
-    images, which no LiDAR detector reads). Categories outside the ten classes keep their boxes,
-    with label -1.
+    images, which no LiDAR detector reads), and an ``instance_token`` a box, which says what is the
+    same object in several frames. Categories outside the ten classes keep their boxes, with label
+    -1.
 
     Args:
         tables: The data set.
@@ -188,6 +189,7 @@ def _instances(
                 'num_lidar_pts': row['num_lidar_pts'],
                 'num_radar_pts': row['num_radar_pts'],
                 'bbox_3d_isvalid': row['num_lidar_pts'] + row['num_radar_pts'] > 0,
+                'instance_token': row['instance_token'],
             }
         )
     return instances, ignored
