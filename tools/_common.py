@@ -24,13 +24,16 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 _MINI_RUN = 'python tools/train.py configs/distill/bevfusion_crd_mini.py'
 
 
-def prepare_process() -> None:
+def prepare_process(keep_freed_memory: bool = True) -> None:
     """Set the paths and threads of this process; call it before torch is imported.
 
     ``projects/`` goes on ``sys.path``, so that a plain clone works without being installed. Idle
     OpenMP threads sleep instead of spinning, and without a GPU a process takes one thread unless
     ``OMP_NUM_THREADS`` says otherwise: spinning threads that share cores are many times slower;
     freed memory is kept.
+
+    Args:
+        keep_freed_memory (bool): False leaves glibc's own way, for benchmarks of it.
     """
     projects = str(ROOT / 'projects')
     if projects not in sys.path:
@@ -42,7 +45,8 @@ def prepare_process() -> None:
         threads = os.environ.setdefault('OMP_NUM_THREADS', '1')
         os.environ.setdefault('MKL_NUM_THREADS', threads)
         os.environ.setdefault('OPENBLAS_NUM_THREADS', threads)
-        _keep_freed_memory()
+        if keep_freed_memory:
+            _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:

@@ -30,7 +30,7 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 from tools._common import prepare_process
 
-prepare_process()
+prepare_process(keep_freed_memory=False)
 
 import torch
 from torch import Tensor
