@@ -226,7 +226,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
         if row['name'] == 'alone':
             axes.axvline(row['mAP'], color=color, linewidth=0.8, linestyle='--')
     axes.axvline(report['teacher']['mAP'], color='black', linewidth=0.8)
-    axes.text(report['teacher']['mAP'], len(rows) - 0.4, 'teacher', ha='right', fontsize=8)
+    axes.text(report['teacher']['mAP'], 0, 'teacher ', ha='right', fontsize=8)
     axes.set_yticks(range(len(rows)), [row['name'] for row in rows], fontsize=8)
     axes.set_xlabel('mAP on held-out frames: seeds (dots) and their mean (bar)', fontsize=8)
     axes.tick_params(axis='x', labelsize=8)
