@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdet3d.datasets import NuScenesDataset
-from mmdet3d.datasets.convert_utils import NuScenesNameMapping
 from tqdm import tqdm
 
-from tools.dataset_converters.nuscenes_tables import CAMERAS, LIDAR, NuScenesTables, transforms
-
-CLASSES = NuScenesDataset.METAINFO['classes']
+from nuscenes_infos.classes import CATEGORY_TO_CLASS, CLASSES
+from nuscenes_infos.tables import CAMERAS, LIDAR, NuScenesTables, transforms
 
 
 def split_scenes(tables: NuScenesTables) -> dict[str, set[str]]:
@@ -43,7 +40,11 @@ def split_scenes(tables: NuScenesTables) -> dict[str, set[str]]:
 
 
 def build_infos(
-    tables: NuScenesTables, scenes: Iterable[str], max_sweeps: int = 10, progress: str | None = None
+    tables: NuScenesTables,
+    scenes: Iterable[str],
+    max_sweeps: int = 10,
+    progress: str | None = None,
+    cameras: Sequence[str] = CAMERAS,
 ) -> dict[str, Any]:
     """Infos of the key frames of some scenes, in the order of the table.
 
@@ -57,6 +58,7 @@ def build_infos(
         scenes: Scene tokens.
         max_sweeps: Sweeps before each key frame, at most.
         progress: Title of a progress bar; None shows none.
+        cameras: Channels whose images are listed; none for a data set without images.
 
     Returns:
         ``metainfo`` and ``data_list``, as ``NuScenesDataset`` reads them.
@@ -68,7 +70,7 @@ def build_infos(
     for index, sample in enumerate(
         tqdm(samples, desc=progress, unit='frame', disable=progress is None)
     ):
-        frame, others = _frame(tables, index, sample, max_sweeps)
+        frame, others = _frame(tables, index, sample, max_sweeps, cameras)
         frames.append(frame)
         ignored |= others
     categories = {name: number for number, name in enumerate(CLASSES)}
@@ -88,7 +90,11 @@ def serialize(infos: Mapping[str, Any]) -> bytes:
 
 
 def _frame(
-    tables: NuScenesTables, index: int, sample: Mapping, max_sweeps: int
+    tables: NuScenesTables,
+    index: int,
+    sample: Mapping,
+    max_sweeps: int,
+    cameras: Sequence[str],
 ) -> tuple[dict[str, Any], set[str]]:
     """One entry of ``data_list``, and the categories in it that are none of the ten classes."""
     keyframes = tables.keyframes[sample['token']]
@@ -103,7 +109,7 @@ def _frame(
         'ego2global': ego2global.tolist(),
         'images': {
             name: _image(tables, keyframes[name], lidar2global)
-            for name in CAMERAS
+            for name in cameras
             if name in keyframes
         },
         'lidar_points': {
@@ -169,14 +175,14 @@ def _instances(
     boxes = global2lidar @ transforms(rows)
     yaws = np.arctan2(boxes[:, 1, 0], boxes[:, 0, 0]).tolist()
     velocities = np.array([[*tables.velocity(row), 0.0] for row in rows]).reshape(-1, 3)
-    velocities = velocities @ global2lidar[:3, :3].T
+    velocities = velocities @ lidar2global[:3, :3]  # by the inverse of its rotation
     instances, ignored = [], set()
     for row, centre, yaw, velocity in zip(
         rows, boxes[:, :3, 3].tolist(), yaws, velocities[:, :2].tolist(), strict=True
     ):
         width, length, height = row['size']
         category = tables.categories[row['instance_token']]
-        name = NuScenesNameMapping.get(category)
+        name = CATEGORY_TO_CLASS.get(category)
         if name is None:
             ignored.add(category)
         label = -1 if name is None else CLASSES.index(name)

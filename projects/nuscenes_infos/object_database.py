@@ -19,8 +19,8 @@ from mmdet3d.registry import DATASETS
 from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
-from tools.dataset_converters.files import write_atomically
-from tools.dataset_converters.nuscenes_infos import CLASSES
+from nuscenes_infos.classes import CLASSES
+from nuscenes_infos.files import write_atomically
 
 FRAMES_PER_PART = 50
 """A killed run loses at most this many frames of each process."""

@@ -11,17 +11,17 @@ from pathlib import Path
 import mmdet3d
 import numpy as np
 import pytest
+from mmdet3d.datasets import NuScenesDataset
+from mmdet3d.datasets.convert_utils import NuScenesNameMapping
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmdet3d.structures.ops import box_np_ops
 from mmengine.registry import DefaultScope
 
 import bevfusion  # noqa: F401  (registers the sampler)
 from lidarsim import Parameters, generate_dataset
-from tools import create_data
-from tools.dataset_converters.nuscenes import create_nuscenes
-from tools.dataset_converters.nuscenes_infos import build_infos
-from tools.dataset_converters.nuscenes_tables import NuScenesTables
-from tools.dataset_converters.object_database import ObjectDatabase, points_in_boxes
+from nuscenes_infos import CATEGORY_TO_CLASS, CLASSES, NuScenesTables, build_infos
+from nuscenes_infos.create import create_nuscenes
+from nuscenes_infos.object_database import ObjectDatabase, points_in_boxes
 
 VERSION = 'v1.0-trainval'
 PARAMETERS = Parameters(scenes=3, val_scenes=2, frames=4, sweeps=2, azimuths=360)
@@ -65,6 +65,11 @@ def assert_has_all(expected, found, path=''):
         )
 
 
+def test_the_classes_are_those_of_mmdet3d():
+    assert NuScenesDataset.METAINFO['classes'] == CLASSES
+    assert NuScenesNameMapping == CATEGORY_TO_CLASS
+
+
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_infos_of_the_embedded_data_set_are_reproduced_field_by_field(root, out, split):
     ours, theirs = read(out, f'infos_{split}'), read(root, f'infos_{split}')
@@ -73,7 +78,7 @@ def test_infos_of_the_embedded_data_set_are_reproduced_field_by_field(root, out,
     assert_has_all(theirs['data_list'], ours['data_list'])
 
 
-def test_a_mini_version_has_its_own_splits_and_name(root, tmp_path, monkeypatch, capsys):
+def test_a_mini_version_has_its_own_splits_and_name(root, tmp_path, repository):
     from nuscenes.utils import splits
 
     mini = tmp_path / 'mini'
@@ -87,11 +92,12 @@ def test_a_mini_version_has_its_own_splits_and_name(root, tmp_path, monkeypatch,
     scenes.write_text(json.dumps(rows))
     with pytest.raises(FileNotFoundError, match='has no v1.0-trainval/: it has v1.0-mini'):
         create_nuscenes(mini, VERSION)
-    command = ['create_data', 'nuscenes', '--root-path', mini, '--version', 'v1.0-mini']
-    command += ['--no-database', '--out-dir', tmp_path / 'out', '--max-sweeps', '2']
-    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
-    create_data.main()
-    assert 'val_dataloader.dataset.metainfo.version=v1.0-mini' in capsys.readouterr().out
+    command = [sys.executable, repository / 'tools' / 'create_data.py', 'nuscenes']
+    command += ['--root-path', mini, '--version', 'v1.0-mini', '--no-database']
+    command += ['--out-dir', tmp_path / 'out', '--max-sweeps', '2']
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 'val_dataloader.dataset.metainfo.version=v1.0-mini' in done.stdout
     for split in ('train', 'val'):
         ours, theirs = read(tmp_path / 'out', f'infos_{split}'), read(root, f'infos_{split}')
         assert ours['metainfo'] == {**theirs['metainfo'], 'version': 'v1.0-mini'}
@@ -256,10 +262,11 @@ def test_objects_are_pasted_from_the_database(root, out, sampler):
     assert all(len(indices) >= 5 for indices in inside)
 
 
-def test_a_second_call_changes_nothing(root, out, capsys):
+def test_a_second_call_changes_nothing(root, out):
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
-    create_nuscenes(root, VERSION, out, max_sweeps=2)
-    assert capsys.readouterr().out.count('complete already') == 3
+    lines = []
+    create_nuscenes(root, VERSION, out, max_sweeps=2, report=lines.append)
+    assert sum(line.endswith('complete already') for line in lines) == 3
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
 
 
@@ -299,7 +306,7 @@ def test_leaving_all_scenes_out_is_an_error(root, tmp_path):
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_database(root, out, tmp_path, monkeypatch):
-    monkeypatch.setattr('tools.dataset_converters.object_database.FRAMES_PER_PART', 5)
+    monkeypatch.setattr('nuscenes_infos.object_database.FRAMES_PER_PART', 5)
     for split in ('train', 'val'):
         shutil.copy(out / f'nuscenes_infos_{split}.pkl', tmp_path)
     database = ObjectDatabase(root, tmp_path, max_sweeps=2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tools.dataset_converters.files import locked, write_atomically
-from tools.dataset_converters.nuscenes_infos import build_infos, serialize, split_scenes
-from tools.dataset_converters.nuscenes_tables import NuScenesTables
-from tools.dataset_converters.object_database import ObjectDatabase
+from nuscenes_infos.files import locked, write_atomically
+from nuscenes_infos.infos import build_infos, serialize, split_scenes
+from nuscenes_infos.object_database import ObjectDatabase
+from nuscenes_infos.tables import NuScenesTables
 
 
 def create_nuscenes(
@@ -20,8 +22,10 @@ def create_nuscenes(
     database: bool = True,
     allow_partial: bool = False,
     force: bool = False,
+    progress: bool = False,
+    report: Callable[[str], Any] = lambda line: None,
 ) -> None:
-    """Write what is missing, and print what is there.
+    """Write what is missing, and report what is there.
 
     Args:
         root: Folder with ``samples/``, ``sweeps/`` and the version's tables.
@@ -33,19 +37,21 @@ def create_nuscenes(
         database: Write the object database too.
         allow_partial: Leave out scenes whose point files are not all there.
         force: Replace files that differ from what is written now.
+        progress: Show progress bars.
+        report: Called with a line for each step and file, such as ``print``.
 
     Raises:
         FileNotFoundError: The root, tables or point files are missing.
         FileExistsError: Other files of these names are there, and not ``force``.
         ValueError: A table is damaged, or has scenes that belong to another version.
     """
-    print(f'Reading the tables of {version} in {root} ...', flush=True)
+    report(f'Reading the tables of {version} in {root} ...')
     tables = NuScenesTables(root, version)
     splits = split_scenes(tables)
     if allow_partial:
         complete = tables.complete_scenes(max_sweeps)
         splits = {split: scenes & complete for split, scenes in splits.items()}
-        print(f'{len(complete)} of {len(tables.scenes)} scenes have all their point files.')
+        report(f'{len(complete)} of {len(tables.scenes)} scenes have all their point files.')
         if not complete:
             raise FileNotFoundError(
                 f'nothing is left of {version} in {root}: unpack samples/ and sweeps/ there, or '
@@ -57,16 +63,17 @@ def create_nuscenes(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         for split, scenes in splits.items():
-            infos = build_infos(tables, scenes, max_sweeps, progress=f'{split} infos')
+            title = f'{split} infos' if progress else None
+            infos = build_infos(tables, scenes, max_sweeps, progress=title)
             path = out / f'{tag}_infos_{split}.pkl'
             state = _write_infos(path, serialize(infos), force)
             boxes = sum(len(frame['instances']) for frame in infos['data_list'])
-            print(f'{path}: {len(infos["data_list"])} frames, {boxes} boxes, {state}')
+            report(f'{path}: {len(infos["data_list"])} frames, {boxes} boxes, {state}')
         del tables, infos
         if database:
             objects = ObjectDatabase(root, out, tag, max_sweeps)
-            written = objects.write(workers, force, progress=True)
-            print(f'{objects.dbinfos}: {"written" if written else "complete already"}')
+            written = objects.write(workers, force, progress=progress)
+            report(f'{objects.dbinfos}: {"written" if written else "complete already"}')
 
 
 def _write_infos(path: Path, content: bytes, force: bool) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,32 +31,37 @@ class NuScenesTables:
     Args:
         root: Folder of the data set, with ``samples/``, ``sweeps/`` and the version's folder.
         version: ``'v1.0-trainval'`` or ``'v1.0-mini'``.
+        read: Gives the rows of a table by its name; None reads the JSON files of the version.
 
     Raises:
         FileNotFoundError: The root, the version's folder or one of its tables is not there.
         ValueError: A table is not JSON, as after a download that was cut short.
     """
 
-    def __init__(self, root: str | Path, version: str) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        version: str,
+        read: Callable[[str], Sequence[dict]] | None = None,
+    ) -> None:
         self.root, self.version = Path(root), version
-        channels = {row['token']: row['channel'] for row in self._read('sensor')}
-        self.calibrations = {row['token']: row for row in self._read('calibrated_sensor')}
+        read = read or partial(read_table, self.root, version)
+        channels = {row['token']: row['channel'] for row in read('sensor')}
+        self.calibrations = {row['token']: row for row in read('calibrated_sensor')}
         self.channels = {
             token: channels[row['sensor_token']] for token, row in self.calibrations.items()
         }
-        self.samples, self.scenes = self._read('sample'), self._read('scene')
+        self.samples, self.scenes = read('sample'), read('scene')
         # The two big tables come one after the other, and most of their rows go at once.
         self.sample_data = {
-            row['token']: row for row in self._read('sample_data') if self._is_needed(row)
+            row['token']: row for row in read('sample_data') if self._is_needed(row)
         }
         poses = {row['ego_pose_token'] for row in self.sample_data.values()}
-        self.ego_poses = {
-            row['token']: row for row in self._read('ego_pose') if row['token'] in poses
-        }
-        self.annotations = {row['token']: row for row in self._read('sample_annotation')}
-        categories = {row['token']: row['name'] for row in self._read('category')}
+        self.ego_poses = {row['token']: row for row in read('ego_pose') if row['token'] in poses}
+        self.annotations = {row['token']: row for row in read('sample_annotation')}
+        categories = {row['token']: row['name'] for row in read('category')}
         self.categories = {
-            row['token']: categories[row['category_token']] for row in self._read('instance')
+            row['token']: categories[row['category_token']] for row in read('instance')
         }
         self.timestamps = {row['token']: row['timestamp'] for row in self.samples}
 
@@ -154,34 +159,6 @@ class NuScenesTables:
         missing = set(missing_files(self.root, {file for some in files.values() for file in some}))
         return {scene for scene, some in files.items() if not some & missing}
 
-    def _read(self, table: str) -> list[dict]:
-        root, version = self.root, self.version
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f'there is no folder {root} (seen from {Path.cwd()}); --root-path is the folder '
-                f'with samples/, sweeps/, maps/ and {version}/'
-            )
-        path = root / version / f'{table}.json'
-        if not path.parent.is_dir():
-            versions = sorted(folder.name for folder in root.glob('v1.0-*') if folder.is_dir())
-            found = (
-                f'it has {", ".join(versions)}' if versions else 'it has no v1.0-* folder at all'
-            )
-            raise FileNotFoundError(
-                f'{root} has no {version}/: {found}; name another one with --version, or unpack '
-                "the metadata archive of this version into the data set's folder"
-            )
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing: unpack the version's metadata archive again, it has 13 tables"
-            )
-        try:
-            return json.loads(path.read_bytes())
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f'{path} is no complete JSON file ({error}): unpack the metadata archive again'
-            ) from error
-
     def _is_needed(self, row: Mapping) -> bool:
         channel = self.channel(row)
         return channel == LIDAR or (channel in CAMERAS and row['is_key_frame'])
@@ -190,10 +167,44 @@ class NuScenesTables:
         return self.timestamps[annotation['sample_token']]
 
 
+def read_table(root: Path, version: str, table: str) -> list[dict]:
+    """Rows of one table's JSON file.
+
+    Raises:
+        FileNotFoundError: The root, the version's folder or the table is not there.
+        ValueError: The table is not JSON, as after a download that was cut short.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f'there is no folder {root} (seen from {Path.cwd()}); --root-path is the folder '
+            f'with samples/, sweeps/, maps/ and {version}/'
+        )
+    path = root / version / f'{table}.json'
+    if not path.parent.is_dir():
+        versions = sorted(folder.name for folder in root.glob('v1.0-*') if folder.is_dir())
+        found = f'it has {", ".join(versions)}' if versions else 'it has no v1.0-* folder at all'
+        raise FileNotFoundError(
+            f'{root} has no {version}/: {found}; name another one with --version, or unpack '
+            "the metadata archive of this version into the data set's folder"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: unpack the version's metadata archive again, it has 13 tables"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f'{path} is no complete JSON file ({error}): unpack the metadata archive again'
+        ) from error
+
+
 def transforms(rows: Sequence[Mapping]) -> np.ndarray:
     """(N, 4, 4) transforms of rows with ``rotation`` (w, x, y, z) and ``translation`` in metres."""
     quaternions = np.array([row['rotation'] for row in rows], float).reshape(-1, 4)
-    w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
+    # Norm by norm: the sum over an axis rounds otherwise, and equal rows give equal bytes.
+    norms = np.array([np.linalg.norm(quaternion) for quaternion in quaternions])
+    w, x, y, z = (quaternions / norms[:, None]).T
     result = np.tile(np.eye(4), (len(rows), 1, 1))
     result[:, 0, :3] = np.stack(
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)]
