@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 prepare_process()
 
