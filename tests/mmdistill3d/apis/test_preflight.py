@@ -210,4 +210,5 @@ def test_a_prediction_counts_at_the_distances_at_which_it_is_near_enough():
 def test_classes_are_matched_apart():
     mixed = frame([[0, 0], [10, 0]], [[0, 0], [10, 0]], [0.5, 0.4])
     mixed['truth_labels'][1] = 12  # of a data set with more classes than nuScenes
+    mixed['labels'][1] = 3
     assert mean_average_precision([mixed]) == (pytest.approx(0.5), 2)
