@@ -71,9 +71,9 @@ class ObjectContrastLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        point_cloud_range: Sequence[float],
         student_channels: int | None = None,
         teacher_channels: int | None = None,
+        point_cloud_range: Sequence[float] | None = None,
         size: tuple[int, int] = (3, 3),
         expand: float = 1.0,
         embed_dims: int = 128,
