@@ -14,13 +14,14 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill.classes import config_classes, name_classes
 from mmdistill.contracts import SampleMemory, Targets
 from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
 from mmdistill.link import Link, build_schedules, weight_at
 from mmdistill.reading.recorder import FeatureRecorder
 from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
 from mmdistill.step import Step
-from mmdistill.teacher import Teacher, load_strictly, read_model_config
+from mmdistill.teacher import Teacher, load_strictly, read_config, read_model_config
 from mmdistill.utils.checkpoint import load_weights
 
 LOSS_PREFIX = 'distill/'
@@ -79,7 +80,8 @@ class Distiller(BaseModel):
     ) -> None:
         super().__init__()
         config, self._student_checkpoint = _student_config(student)
-        self.student: BaseModel = MODELS.build(config)
+        self.student: BaseModel = MODELS.build(read_model_config(config, 'student'))
+        name_classes(self.student, config_classes(config), 'config of the student')
         self._student_weight, self._student_schedules = _scheduled(student_weight)
         with _own_random_numbers():
             self.teachers = _Teachers(_build_teachers(teacher, teachers))
@@ -216,6 +218,22 @@ class Distiller(BaseModel):
                 link.init_weights()
         for teacher in self.teachers.values():
             teacher.load()
+        self.bind_classes()
+
+    def bind_classes(self) -> None:
+        """Compare the classes of the models by name, where links and targets read them.
+
+        Done where the run starts: then the teachers' checkpoints have told theirs, and
+        :class:`~mmdistill.hooks.DistillHook` those of the data set.
+
+        Raises:
+            ValueError: Classes do not fit; the message gives both lists.
+        """
+        for link in self.links.values():
+            link.bind_classes(self.student, self.teachers[link.teacher_name].model)
+        if self.targets is not None:
+            teacher = self.teachers[self._target_teacher]
+            self.targets.bind_classes(self.student, teacher.model)
 
     @property
     def memories(self) -> dict[str, SampleMemory]:
@@ -353,15 +371,15 @@ class _Arguments:
 
 
 def _student_config(student: dict) -> tuple[dict, str | None]:
-    """Return the model's config, and the checkpoint to start from."""
+    """Return a config with the model, and the checkpoint to start from."""
     if 'type' in student or 'config' not in student:
-        return copy.deepcopy(student), None
+        return {'model': copy.deepcopy(student)}, None
     unknown = set(student) - {'config', 'checkpoint'}
     if unknown:
         raise ValueError(
             f'student takes a model, or config and checkpoint; it has {sorted(unknown)}, too'
         )
-    return read_model_config(student['config'], 'student'), student.get('checkpoint')
+    return read_config(student['config'], 'student'), student.get('checkpoint')
 
 
 def _scheduled(weight: float | dict) -> tuple[float, list]:

@@ -4,7 +4,9 @@ from mmdistill import register_example  # and registers Distiller, links, losses
 from mmdistill3d import losses
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
+from mmdistill3d.connectors import BEVAligner, RangeConnector, TransposeConnector
 from mmdistill3d.examples import example_batch
+from mmdistill3d.grids import MapGrid
 from mmdistill3d.init_hook import Det3DInitHook
 from mmdistill3d.keep_instance_ids import KeepInstanceIds
 from mmdistill3d.masks import BoxMask
@@ -16,13 +18,17 @@ from mmdistill3d.teacher_labels import TeacherLabels
 register_example(lambda model: example_batch(model, samples=1, points=2000))
 
 __all__ = [
+    'BEVAligner',
     'BEVFusionDistiller',
     'BEVGrid',
     'BoxMask',
     'Det3DInitHook',
     'KeepInstanceIds',
+    'MapGrid',
     'ObjectSampler',
+    'RangeConnector',
     'TeacherLabels',
+    'TransposeConnector',
     'example_batch',
     'fit_links',
     'losses',

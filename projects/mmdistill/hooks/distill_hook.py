@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
+from mmdistill.classes import meta_classes, name_classes
 from mmdistill.contracts import SampleMemory
 from mmdistill.distiller import Distiller
 from mmdistill.utils.dataset import number_samples
@@ -25,12 +26,12 @@ _REPORT_INTERVAL = 50
 class DistillHook(Hook):
     """Connects a :class:`~mmdistill.Distiller` with the runner.
 
-    Before training it sizes memory banks by the length of the data set, below its wrappers, and
-    numbers the samples of concatenated data sets through; before each iteration it
-    reports epoch and iteration to the links' schedules; with each checkpoint it stores the
-    teachers' fingerprints, and refuses to resume with another teacher or data set. It warns of
-    samples that losses with a memory had to skip, and brings the rows of banks that are spread over
-    ranks together for checkpoints.
+    Before training it tells the student the classes of its data set, sizes memory banks by the
+    length of the data set, below its wrappers, and numbers the samples of concatenated data sets
+    through; before each iteration it reports epoch and iteration to the links' schedules; with each
+    checkpoint it stores the teachers' fingerprints, and refuses to resume with another teacher or
+    data set. It warns of samples that losses with a memory had to skip, and brings the rows of
+    banks that are spread over ranks together for checkpoints.
 
     Config lines::
 
@@ -53,6 +54,9 @@ class DistillHook(Hook):
         loop = runner._train_loop
         if loop is None or isinstance(loop, dict):
             return
+        # Before the runner initialises the model, which then compares them with the teachers'.
+        classes = meta_classes(getattr(loop.dataloader.dataset, 'metainfo', None))
+        name_classes(distiller.student, classes, 'training data')
         if isinstance(loop, IterBasedTrainLoop):
             _refuse_epoch_schedules(distiller)
         if distiller.keeps_memory():
