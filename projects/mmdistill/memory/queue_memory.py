@@ -190,7 +190,7 @@ class QueueMemory(nn.Module):
         """Write the global batch into the banks; return the row of each own object, or ``R``."""
         keys = torch.stack([labels, instances, used.long()], dim=1)
         both = torch.cat([student, teacher], dim=1)
-        all_keys, first = _gather(keys, self.max_objects)
+        all_keys, own = _gather(keys, self.max_objects)
         all_both, _ = _gather(both, self.max_objects)
         if len(all_keys) == 0:
             return labels
@@ -211,8 +211,8 @@ class QueueMemory(nn.Module):
             bank.copy_(torch.where(taken[:, None], new, old))
         self.row_instance.copy_(torch.where(taken, instance, self.row_instance))
         self.filled |= taken
-        own = slots[first : first + min(len(labels), len(slots) - first)]
-        return F.pad(own, (0, len(labels) - len(own)), value=self.num_rows)
+        # Objects beyond `max_objects` have no row.
+        return F.pad(slots[own], (0, len(labels) - (own.stop - own.start)), value=self.num_rows)
 
     def _take_slots(self, labels: Tensor, instances: Tensor, used: Tensor) -> Tensor:
         """Row of each object of the global batch, ``R`` for none; moves the ends of the queues."""
@@ -237,8 +237,8 @@ class QueueMemory(nn.Module):
             )
 
 
-def _gather(rows: Tensor, capacity: int) -> tuple[Tensor, int]:
-    """Concatenate the ranks' rows, padded with zeros; return also where the own begin.
+def _gather(rows: Tensor, capacity: int) -> tuple[Tensor, slice]:
+    """Concatenate the ranks' rows, padded with zeros; return also which are the own.
 
     Args:
         rows: ``(M, ...)``, with another ``M`` on each rank.
@@ -248,7 +248,8 @@ def _gather(rows: Tensor, capacity: int) -> tuple[Tensor, int]:
         ``(ranks * capacity, ...)``; the rows as they are when there is one rank.
     """
     if dist.get_world_size() == 1:
-        return rows, 0
+        return rows, slice(0, len(rows))
     rows = rows[:capacity]
+    first = dist.get_rank() * capacity
     padded = F.pad(rows, (0, 0, 0, capacity - len(rows)))
-    return torch.cat(dist.all_gather(padded)), dist.get_rank() * capacity
+    return torch.cat(dist.all_gather(padded)), slice(first, first + len(rows))
