@@ -119,9 +119,11 @@ class QueueMemory(nn.Module):
         Raises:
             ValueError: A label is none of the classes.
         """
-        labels = labels.to(student.device)
         self._check_labels(labels)
-        instances = torch.full_like(labels, -1) if instances is None else instances.to(labels)
+        labels = labels.to(student.device, non_blocking=True)
+        if instances is None:
+            instances = torch.full_like(labels, -1)
+        instances = instances.to(labels.device, labels.dtype, non_blocking=True)
         finite = student.isfinite().all(1) & teacher.isfinite().all(1)
         finite = finite if valid is None else finite & valid
         used = finite & (labels >= 0)
