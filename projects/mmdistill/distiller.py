@@ -15,6 +15,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmdistill.address import LayerAddress
+from mmdistill.checkpoints import for_distiller
 from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
 from mmdistill.link import Link
 from mmdistill.recorder import FeatureRecorder
@@ -54,6 +55,7 @@ class Distiller(BaseModel):
             targets, called as ``targets(data_samples, teacher_predictions)`` and returning new
             samples; links still see the original ones. Where it has a method
             ``check_models(student, teacher)``, that is called when the distiller is built.
+        train_cfg: Nothing; ``mmdet3d.apis`` set it to ``None`` in the config of any model.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -67,8 +69,11 @@ class Distiller(BaseModel):
         teacher: dict | None = None,
         teachers: dict[str, dict] | None = None,
         targets: dict | None = None,
+        train_cfg: None = None,
     ) -> None:
         super().__init__()
+        if train_cfg is not None:
+            raise ValueError('train_cfg belongs to the student: model.student.train_cfg')
         self.student: BaseModel = MODELS.build(copy.deepcopy(student))
         with _own_random_numbers():
             self.teachers = _build_teachers(teacher, teachers)
@@ -259,6 +264,18 @@ class Distiller(BaseModel):
         if not own:
             return self.student.data_preprocessor
         return DistillDataPreprocessor(self.student.data_preprocessor, own)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load a plain model's weights as the student's; weights that lack some are refused."""
+        fit = for_distiller(state_dict, self.student.state_dict(), prefix)
+        if not fit.is_complete:
+            raise ValueError(
+                f'the weights do not fit the student, {type(self.student).__name__}: {fit}; give '
+                'the config that the file was trained with, or a file of this config'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     # ------------------------------------------------------------------ teachers move along
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
