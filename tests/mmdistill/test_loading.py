@@ -174,9 +174,9 @@ def test_a_distiller_refuses_weights_that_lack_some_of_its_students(config, tmp_
 
 
 def test_a_student_starts_from_a_distillation_runs_checkpoint_by_init_cfg(config, distilled):
-    start = dict(type='Pretrained', checkpoint=str(distilled / 'epoch_1.pth'))
-    config['student']['init_cfg'] = start
     distiller = MODELS.build(config)
+    start = dict(type='Pretrained', checkpoint=str(distilled / 'epoch_1.pth'))
+    distiller.student.init_cfg = start
     distiller.init_weights()
     assert_equal(distiller.student.state_dict(), weights(distilled / 'epoch_1_student.pth'))
 
@@ -205,8 +205,6 @@ class Versioned(nn.Module):
 
 
 def test_layers_keep_their_versions_under_either_name(config, plain, tmp_path):
-    MODELS.register_module(name='Versioned', module=Versioned, force=True)
-
     @MODELS.register_module(force=True)
     class VersionedClassifier(TinyClassifier):
         def __init__(self, **kwargs):

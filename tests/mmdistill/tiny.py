@@ -23,7 +23,7 @@ class TinyClassifier(BaseModel):
         self.head_calls = 0
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        if isinstance(inputs, list):
+        if isinstance(inputs, (list, tuple)):
             inputs = torch.stack(inputs)
         feature = self.backbone(image=inputs)[1]
         self.head_calls += 1
