@@ -140,7 +140,7 @@ def for_distiller(
 
 
 def _renamed(weights: Mapping[str, Any], old: str, new: str) -> OrderedDict:
-    """Return the entries below ``old``, with ``new`` in its place; both end with a dot, or empty."""
+    """Return the entries whose names begin with ``old``, beginning with ``new`` instead."""
     part = OrderedDict(
         (new + name.removeprefix(old), value)
         for name, value in weights.items()

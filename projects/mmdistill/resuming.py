@@ -29,7 +29,7 @@ def describe_run(distiller: Any, optim_wrapper: Any) -> dict[str, Any]:
 def describe_link(link: Any) -> str:
     """Return a link's loss and its two layers in one line."""
     loss = type(link.loss).__name__
-    return f'{loss}: student {link.student_spec} <- {link.teacher_name} {link.teacher_spec}'
+    return f'{loss}: student {link.student} <- {link.teacher_name} {link.teacher}'
 
 
 def optimizer_parameters(distiller: Any, optim_wrapper: Any) -> list[str] | None:
@@ -116,11 +116,12 @@ def carry_over(
             del weights[name]
         weights.update({prefix + name: own[name].clone() for name in anew})
     if 'optimizer' in checkpoint:
-        then, now = _parameters(distiller, checkpoint), optimizer_parameters(distiller, optim_wrapper)
-        lost = {name for name in now or () if _is_lost(name, changes.kept)}
-        checkpoint['optimizer'] = _reorder(
-            checkpoint['optimizer'], then, now, lost, optim_wrapper
+        then, now = (
+            _parameters(distiller, checkpoint),
+            optimizer_parameters(distiller, optim_wrapper),
         )
+        lost = {name for name in now or () if _is_lost(name, changes.kept)}
+        checkpoint['optimizer'] = _reorder(checkpoint['optimizer'], then, now, lost, optim_wrapper)
 
 
 def same_parameters(distiller: Any, checkpoint: Mapping[str, Any], optim_wrapper: Any) -> bool:
@@ -142,8 +143,9 @@ def _reorder(
     groups = stored['param_groups']
     if now is None or len(groups) != 1 or len(optim_wrapper.optimizer.param_groups) != 1:
         raise ValueError(
-            'with several optimizers or groups of parameters (paramwise_cfg) nothing can be carried '
-            'over to other links: start a new run with load_from=CHECKPOINT and resume=False'
+            'with several optimizers or groups of parameters (paramwise_cfg) nothing can be '
+            'carried over to other links: start a new run with load_from=CHECKPOINT and '
+            'resume=False'
         )
     indices = groups[0]['params']
     if then is None or len(then) != len(indices):

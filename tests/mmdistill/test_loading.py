@@ -65,9 +65,7 @@ def assert_equal(state, expected):
 # ------------------------------------------------------------------ testing
 def test_either_file_tests_alike_in_either_config(config, plain, distilled, tmp_path):
     metrics = [
-        build(
-            tmp_path / 'test', model, load_from=str(distilled / name), custom_hooks=hooks
-        ).test()
+        build(tmp_path / 'test', model, load_from=str(distilled / name), custom_hooks=hooks).test()
         for name in ('epoch_1.pth', 'epoch_1_student.pth')
         for model, hooks in (
             (config, [dict(type=f'{hook}Hook') for hook in HOOKS]),

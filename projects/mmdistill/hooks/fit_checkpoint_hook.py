@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
-from mmdistill.checkpoints import STUDENT, Fit, compare, for_plain_model, student_part, weights_of
+from mmdistill.checkpoints import Fit, compare, for_plain_model, student_part, weights_of
 from mmdistill.distiller import Distiller
 
 
