@@ -164,7 +164,9 @@ class TestBoxMask:
 
     def test_only_teacher_boxes_make_the_teacher_predict(self):
         for boxes, asks in (('gt', False), ('teacher', True), ('union', True)):
-            mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, axes='xy', boxes=boxes))
+            mask = MODELS.build(
+                dict(type='BoxMask', point_cloud_range=RANGE, axes='xy', boxes=boxes)
+            )
             assert ('teacher_predictions' in mask.needs) == asks
 
     def test_a_batch_without_annotations_is_an_error(self):

@@ -75,7 +75,14 @@ def test_a_map_is_brought_to_another_range_where_it_lies_on_the_ground(mode, nai
     torch.manual_seed(0)
     feature = torch.randn(2, 3, 8, 9, dtype=torch.float64, requires_grad=True)
     connector = MODELS.build(
-        dict(type='RangeConnector', source_range=SOURCE, target_range=TARGET, size=size, axes='xy', mode=mode)
+        dict(
+            type='RangeConnector',
+            source_range=SOURCE,
+            target_range=TARGET,
+            size=size,
+            axes='xy',
+            mode=mode,
+        )
     )
     expected = naive(feature, size, SOURCE, TARGET)
     torch.testing.assert_close(connector(feature), expected)

@@ -46,6 +46,7 @@ def test_each_object_is_read_inside_its_own_box_whatever_the_order_of_axes():
         dict(
             type='ObjectSampler',
             point_cloud_range=RANGE,
+            axes='xy',
             teacher_axes='yx',
             size=(2, 2),
             num_classes=4,
@@ -131,7 +132,7 @@ def test_the_distiller_trains_a_step_with_it(distill_model, batch):
 
     link = load('distill/losses/crd_object.py').model.links.neck_crd_object
     distill_model.links = dict(objects=copy.deepcopy(link))
-    distill_model.links.objects.loss.granularity.point_cloud_range = RANGE
+    del distill_model.links.objects.loss.granularity.point_cloud_range  # read off the narrow pair
     distiller = MODELS.build(distill_model).train()
     losses = distiller(**distiller.data_preprocessor(batch, True), mode='loss')
     losses['distill/objects'].backward()
