@@ -14,6 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill.checkpoints import for_distiller
 from mmdistill.classes import config_classes, name_classes
 from mmdistill.contracts import SampleMemory, Targets
 from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
@@ -63,6 +64,7 @@ class Distiller(BaseModel):
             teacher predicts to what the student is trained on.
         student_weight: Factor of the student's own losses, or ``dict(weight=..., schedule=...)``
             with schedules as of a link.
+        train_cfg: Nothing; ``mmdet3d.apis`` set it to ``None`` in the config of any model.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -77,8 +79,11 @@ class Distiller(BaseModel):
         teachers: dict[str, dict] | None = None,
         targets: dict | None = None,
         student_weight: float | dict = 1.0,
+        train_cfg: None = None,
     ) -> None:
         super().__init__()
+        if train_cfg is not None:
+            raise ValueError('train_cfg belongs to the student: model.student.train_cfg')
         config, self._student_checkpoint = _student_config(student)
         self.student: BaseModel = MODELS.build(read_model_config(config, 'student'))
         name_classes(self.student, config_classes(config), 'config of the student')
@@ -307,6 +312,18 @@ class Distiller(BaseModel):
         if not own:
             return self.student.data_preprocessor
         return DistillDataPreprocessor(self.student.data_preprocessor, own)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load a plain model's weights as the student's; weights that lack some are refused."""
+        fit = for_distiller(state_dict, self.student.state_dict(), prefix)
+        if not fit.is_complete:
+            raise ValueError(
+                f'the weights do not fit the student, {type(self.student).__name__}: {fit}; give '
+                'the config that the file was trained with, or a file of this config'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     # ------------------------------------------------------------------ teachers move along
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:

@@ -18,6 +18,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmdistill.checkpoints import for_plain_model, weights_of
 from mmdistill.classes import checkpoint_classes, config_classes, name_classes
 from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, map_structure
 from mmdistill.teacher_cache import TeacherCache
@@ -174,9 +175,11 @@ class Teacher:
 
 
 def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
-    """Load weights; a missing, unexpected or mis-shaped key is a ``ValueError`` that lists all."""
-    if state_dict and all(key.startswith('module.') for key in state_dict):
-        state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    """Load weights; a missing, unexpected or mis-shaped key is a ``ValueError`` that lists all.
+
+    Of a distillation run's training checkpoint the student is loaded.
+    """
+    state_dict = for_plain_model(weights_of({'state_dict': state_dict}), model.state_dict())
     mismatched = ''
     result = None
     try:
@@ -192,11 +195,6 @@ def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
     report += [f'  missing    ({len(missing)}): {_shorten(missing)}'] if missing else []
     report += [f'  unexpected ({len(unexpected)}): {_shorten(unexpected)}'] if unexpected else []
     report += [f'  other shape:\n{mismatched}'] if mismatched else []
-    if any(key.startswith('student.') for key in unexpected):
-        report.append(
-            "  this is a distillation run's training checkpoint; the plain student lies beside "
-            'it as *_student.pth'
-        )
     report.append('  give the config that this file was trained with, or the file of this config')
     raise ValueError('\n'.join(report))
 

@@ -29,9 +29,7 @@ def test_lists_that_cannot_be_joined_are_refused_with_both():
         ClassMap(('car',), ('Car',))
     with pytest.raises(ValueError, match='the teacher names a class twice'):
         ClassMap(('car',), ('car', 'car'))
-    with pytest.raises(
-        ValueError, match=r"knows \['truck'\]: the student .*, the teacher"
-    ):
+    with pytest.raises(ValueError, match=r"knows \['truck'\]: the student .*, the teacher"):
         ClassMap(TEACHER, STUDENT).demand_all('a loss')
 
 
