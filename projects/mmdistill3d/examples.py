@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdistill3d.classes import num_classes
+from mmdistill3d.heads import find_head
 
 GROUND_Z_M = -1.8  # below a sensor on a roof
 
@@ -41,9 +42,10 @@ def example_batch(
         return None
     rng = np.random.RandomState(0)
     clouds, truths = [], []
+    classes = num_classes(find_head(model)) or 1
     for index in range(samples):
         clouds.append(_cloud(rng, limits, points, columns))
-        truths.append(_truth(rng, limits, boxes, box_dim(model), num_classes(model) or 1, index))
+        truths.append(_truth(rng, limits, boxes, box_dim(model), classes, index))
     return {'inputs': {'points': clouds}, 'data_samples': truths}
 
 
@@ -70,7 +72,7 @@ def point_columns(model: nn.Module) -> int | None:
 
 def box_dim(model: nn.Module) -> int:
     """Return 9 for a detector that learns velocities, else 7."""
-    head = getattr(model, 'bbox_head', None) or getattr(model, 'pts_bbox_head', None)
+    head = find_head(model)
     tasks = getattr(head, 'task_heads', None)
     if tasks is not None:
         return 9 if 'vel' in tasks[0].heads else 7

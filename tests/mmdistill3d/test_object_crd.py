@@ -46,6 +46,7 @@ def test_each_object_is_read_inside_its_own_box_whatever_the_order_of_axes():
         dict(
             type='ObjectSampler',
             point_cloud_range=RANGE,
+            axes='xy',
             teacher_axes='yx',
             size=(2, 2),
             num_classes=4,
