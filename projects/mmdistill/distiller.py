@@ -107,6 +107,12 @@ class Distiller(BaseModel):
     def loss(self, *args: Any, teacher_data: dict, **kwargs: Any) -> dict[str, Tensor]:
         """Return the student's losses and one ``distill/<link>`` for each link."""
         weights = self.link_weights()
+        given = _Arguments(self.student, args, kwargs)
+        if self.targets is not None and not given.data_samples:
+            raise ValueError(
+                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
+                f"{type(self.student).__name__}'s forward got none"
+            )
         with ExitStack() as stack:
             recordings = {}
             for name, to_end in self._teachers_at_work(weights).items():
@@ -115,11 +121,12 @@ class Distiller(BaseModel):
                 )
                 recordings[name] = stack.enter_context(run)
             recording = stack.enter_context(self._student_recorder.record())
-            given = _Arguments(self.student, args, kwargs)
             models = {name: teacher.model for name, teacher in self.teachers.items()}
             step = Step(self.student, models, recordings, given.data_samples)
             if self.targets is not None:
-                given.data_samples = self._make_targets(step)
+                given.data_samples = self.targets(
+                    step.data_samples, step.predictions(self._target_teacher)
+                )
             with recording.listen():
                 losses = self.student(*given.args, **given.kwargs, mode='loss')
             losses = self._weigh_own(losses)
@@ -131,15 +138,6 @@ class Distiller(BaseModel):
                     value = _zero_with_gradients(link, losses)
                 losses[LOSS_PREFIX + name] = value
         return losses
-
-    def _make_targets(self, step: Step) -> Any:
-        """Return the samples from which the student learns."""
-        if not step.data_samples:
-            raise ValueError(
-                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
-                f"{type(self.student).__name__}'s forward got none"
-            )
-        return self.targets(step.data_samples, step.predictions(self._target_teacher))
 
     def _weigh_own(self, losses: dict[str, Any]) -> dict[str, Any]:
         """Multiply the student's own losses by ``student_weight``, and log that where it is set."""
