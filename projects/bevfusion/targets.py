@@ -141,13 +141,7 @@ def make_heatmap(
     radius = gaussian_radius(size_cells[:, 1], size_cells[:, 0], train_cfg['gaussian_overlap'])
     valid = (size_cells > 0).all(dim=1)
     radius = radius[valid].int().clamp(min=train_cfg['min_radius'])
-    return draw_gaussians(
-        heatmap,
-        sample[valid].to(device),
-        labels[valid].to(device),
-        cell_xy[valid].to(device),
-        radius.to(device),
-    )
+    return draw_gaussians(heatmap, sample[valid], labels[valid], cell_xy[valid], radius)
 
 
 def _match(

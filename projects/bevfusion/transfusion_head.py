@@ -15,6 +15,7 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .boxes import constants
 from .nms import class_nms
 from .targets import TransFusionTargets, make_targets
 
@@ -236,11 +237,9 @@ class TransFusionHead(BaseModule):
         outputs = {k: v.float() for k, v in preds_dicts[0][0].items() if k != 'query_labels'}
         targets = self.get_targets(batch_gt_instances_3d, preds_dicts[0])
         probability = outputs['dense_heatmap'].sigmoid().clamp(1e-4, 1 - 1e-4)
-        num_peaks = targets.heatmap.eq(1).sum().item()
+        num_peaks = targets.heatmap.eq(1).sum().clamp(min=1)
         losses = dict(
-            loss_heatmap=self.loss_heatmap(
-                probability, targets.heatmap, avg_factor=max(num_peaks, 1)
-            )
+            loss_heatmap=self.loss_heatmap(probability, targets.heatmap, avg_factor=num_peaks)
         )
         num_layers = self.num_decoder_layers if self.auxiliary else 1
         codes = [k for k in ('center', 'height', 'dim', 'rot', 'vel') if k in outputs]
@@ -355,7 +354,7 @@ class TransFusionHead(BaseModule):
         )
         weights = targets.box_weights[:, span]
         if self.train_cfg.get('code_weights') is not None:
-            weights = weights * weights.new_tensor(list(self.train_cfg['code_weights']))
+            weights = weights * constants(self.train_cfg['code_weights'], weights)
         loss_bbox = self.loss_bbox(
             boxes, targets.box_codes[:, span], weights, avg_factor=normaliser
         )

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmdistill.address import describe
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.losses.reduce import as_float, mask_like
-from mmdistill3d.bev import BEVGrid
+from mmdistill3d.bev import BEVGrid, constants
 from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, log_size
 from mmdistill3d.losses.response.heatmap import HeatmapKDLoss
@@ -166,7 +166,7 @@ class CenterHeadKDLoss(nn.Module):
         }
         offset = maps['reg']
         size = tuple(offset.shape[1:3])
-        cell_m = offset.new_tensor(self.grid.cell_size_m(size))
+        cell_m = constants(self.grid.cell_size_m(size), offset)
         center = self.grid.centers_m(size, offset) + (offset - 0.5) * cell_m
         sizes = maps['dim'] if self.norm_bbox else log_size(maps['dim'])
         parts = [center, maps['height'], sizes, maps['rot']]

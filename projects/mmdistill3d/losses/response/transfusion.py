@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmdistill.address import describe
 from mmdistill.losses.reduce import as_float
+from mmdistill3d.bev import constants
 from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, find_head
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
@@ -153,7 +154,7 @@ class TransFusionKDLoss(nn.Module):
         cost = torch.nan_to_num(theirs.confidence[..., None] * cost, nan=1e4, posinf=1e4)
         matched = [linear_sum_assignment(sample)[1] for sample in cost.cpu().numpy()]
         pairs = torch.stack([torch.from_numpy(columns) for columns in matched])
-        pairs = pairs.to(distance.device, torch.long)
+        pairs = pairs.to(distance.device, torch.long, non_blocking=True)
         return pairs, distance.gather(2, pairs[..., None]).squeeze(2)
 
     def _heatmap(self, student: dict[str, Tensor], coder: dict, theirs: Queries) -> Tensor:
@@ -161,9 +162,9 @@ class TransFusionKDLoss(nn.Module):
         logits = as_float(student['dense_heatmap'])
         size = logits.shape[2:]
         cells = ((theirs.boxes[..., :2] - _start(coder, logits)) / _cell_m(coder, logits)).floor()
-        limits = cells.new_tensor(list(size))
+        limits = constants(size, cells)
         inside = ((cells >= 0) & (cells < limits)).all(-1)
-        cells = cells.nan_to_num().clamp(min=cells.new_zeros(2), max=limits - 1).long()
+        cells = cells.nan_to_num().clamp(min=torch.zeros_like(limits), max=limits - 1).long()
         flat = (theirs.labels * size[0] + cells[..., 0]) * size[1] + cells[..., 1]
         read = logits.flatten(1).gather(1, flat)
         return weighted_ratio(
@@ -282,9 +283,9 @@ def _coder_of(model: Any, role: str) -> dict:
 
 def _start(coder: dict, like: Tensor) -> Tensor:
     """Start (x, y) of the range in metres."""
-    return like.new_tensor(list(coder['pc_range'])[:2])
+    return constants(coder['pc_range'][:2], like)
 
 
 def _cell_m(coder: dict, like: Tensor) -> Tensor:
     """Size (x, y) of a BEV cell in metres."""
-    return like.new_tensor(list(coder['voxel_size'])[:2]) * coder['out_size_factor']
+    return constants(coder['voxel_size'][:2], like) * coder['out_size_factor']
