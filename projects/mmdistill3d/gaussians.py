@@ -21,10 +21,10 @@ def class_gaussians(
 ) -> Tensor:
     r"""Return the centre heatmaps that heads are trained with, ``(B, K, H, W)`` in ``[0, 1]``.
 
-    A box puts :math:`\exp(-d^2 / 2 \sigma^2)` around the cell of its centre, cut off at ``r`` cells
-    along each axis, with :math:`\sigma = (2 r + 1) / 6` and ``r`` the largest shift, in whole
-    cells, at which the box still overlaps its place by ``min_overlap``; where peaks meet, the
-    larger value stays. All boxes are drawn at once, without waiting for the device.
+    A box of positive size puts :math:`\exp(-d^2 / 2 \sigma^2)` around the cell of its centre, cut
+    off at ``r`` cells along each axis, with :math:`\sigma = (2 r + 1) / 6` and ``r`` the largest
+    shift, in whole cells, at which the box still overlaps its place by ``min_overlap``; where peaks
+    meet, the larger value stays. All boxes are drawn at once, without waiting for the device.
 
     Source: radius of Law and Deng, "CornerNet", ECCV 2018; class maps of Yin et al.,
     "Center-based 3D Object Detection and Tracking", CVPR 2021.

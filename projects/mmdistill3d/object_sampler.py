@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmdistill.memory.samplers import Samples, demand_map, zero_if_not_finite
 from mmdistill3d.bev import BEVGrid
-from mmdistill3d.instances import annotated, boxes_of
+from mmdistill3d.instances import annotated, are_objects, boxes_of
 from mmdistill3d.roi import roi_features
 
 
@@ -64,7 +64,7 @@ class ObjectSampler:
     def __call__(
         self, student: Any, teacher: Any, *, data_samples: Any, sample_idx: Any = None
     ) -> Samples:
-        """Return a sample ``(C, n, m)`` for each box of the batch.
+        """Return a sample ``(C, n, m)`` for each box of the batch; one without size is of class -1.
 
         Args:
             student: Map ``(B, Cs, H, W)``.
@@ -85,10 +85,15 @@ class ObjectSampler:
             roi_features(teacher, boxes, self.teacher_grid, self.size, self.expand)
         )
         keys = dict(
-            labels=torch.cat([item.labels_3d.long() for item in instances]),
+            labels=torch.cat([_labels(item) for item in instances]),
             instances=torch.cat([_instance_ids(item) for item in instances]),
         )
         return Samples(student, teacher, student_is_finite & teacher_is_finite, keys)
+
+
+def _labels(item: Any) -> Tensor:
+    """Classes ``(N,)``; -1, which a memory leaves out, where the box is no object."""
+    return torch.where(are_objects(item.bboxes_3d.tensor), item.labels_3d.long(), -1)
 
 
 def _instance_ids(item: Any) -> Tensor:

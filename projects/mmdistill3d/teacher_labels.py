@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdistill3d.classes import check_class_order, num_classes
+from mmdistill3d.instances import are_objects
 
 PerClass = float | Mapping[int | str, float]
 
@@ -25,7 +26,7 @@ class TeacherLabels(nn.Module):
     it, *of whatever class*, has its BEV centre nearer than ``min_distance`` of the candidate's
     class, or overlaps it in BEV by more than ``max_iou``; at most ``max_per_frame`` are added. A
     candidate upon an annotated object of another class contradicts the annotation, hence whatever
-    class.
+    class. Boxes without size, annotated or predicted, take no part.
 
     Source: Yang et al., "Towards Efficient 3D Object Detection with Knowledge Distillation",
     NeurIPS 2022 (label distillation with per-class thresholds).
@@ -123,11 +124,13 @@ class TeacherLabels(nn.Module):
         labels = found.labels_3d.cpu().long()
         scores = found.scores_3d.float().cpu()
         self._check_labels(labels)
-        candidates = (scores >= self.score_thr(labels)).nonzero().squeeze(1)
+        sure = (scores >= self.score_thr(labels)) & are_objects(found.bboxes_3d.tensor).cpu()
+        candidates = sure.nonzero().squeeze(1)
         candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
         least = self.min_distance(labels[candidates])
         boxes = found.bboxes_3d[candidates.to(found.bboxes_3d.device)]
-        twins = self._repeats(boxes, own.bboxes_3d, least)
+        objects = own.bboxes_3d[are_objects(own.bboxes_3d.tensor)]
+        twins = self._repeats(boxes, objects, least)
         free = ~twins.any(1)
         repeats = self._repeats(boxes, boxes, least)
         kept: list[int] = []

@@ -32,11 +32,11 @@ class TransFusionKDLoss(nn.Module):
 
     with class probabilities ``p``, BEV distance ``d`` of the decoded centres and the teacher's
     confidence ``c`` (the score that it would put on the box). Over the pairs nearer than
-    :math:`d_{max}`, with weights ``c``, the loss is the mean of class distance and box distance
-    (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With ``heatmap_weight``, the
-    student's dense heatmap is read, too, in the cell of every teacher query's decoded centre, and
-    drawn to the teacher's score of the peak where that query began: so it also learns of objects
-    to which it sent no query.
+    :math:`d_{max}` whose numbers are finite, with weights ``c``, the loss is the mean of class
+    distance and box distance (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With
+    ``heatmap_weight``, the student's dense heatmap is read, too, in the cell of every teacher
+    query's decoded centre, and drawn to the teacher's score of the peak where that query began: so
+    it also learns of objects to which it sent no query.
 
     Nothing in the student's or teacher's outputs is changed. Matching waits for the device once a
     step, as label assignment does.
@@ -134,11 +134,17 @@ class TransFusionKDLoss(nn.Module):
                 min(self.num_queries or len(theirs), len(theirs), len(mine))
             )
             pairs, distance = self._match(mine, theirs)
-        mine_logits, mine_boxes = _take(mine.logits, pairs), _take(mine.boxes, pairs)
-        weights = theirs.confidence * (distance < self.max_distance)
-        classes = score_distance(mine_logits, theirs.logits.sigmoid(), self.form).sum(-1)
-        boxes = self.box_distance(mine_boxes, theirs.boxes)
-        loss = weighted_ratio(self.class_weight * classes + self.box_weight * boxes, weights)
+        values = [_take(mine.logits, pairs), _take(mine.boxes, pairs), theirs.logits, theirs.boxes]
+        near = distance < self.max_distance
+        # Also backwards a diverged query costs nothing: not its value alone is replaced.
+        near = near & torch.stack([part.isfinite().all(-1) for part in values]).all(0)
+        values = [torch.where(near[..., None], part, 0) for part in values]
+        classes = score_distance(values[0], values[2].sigmoid(), self.form).sum(-1)
+        boxes = self.box_distance(values[1], values[3])
+        loss = weighted_ratio(
+            self.class_weight * classes + self.box_weight * boxes,
+            torch.where(near, theirs.confidence, 0),
+        )
         if self.heatmap_weight:
             loss = loss + self.heatmap_weight * self._heatmap(student, mine_coder, theirs)
         return self.loss_weight * loss
@@ -168,7 +174,7 @@ class TransFusionKDLoss(nn.Module):
         flat = (theirs.labels * size[0] + cells[..., 0]) * size[1] + cells[..., 1]
         read = logits.flatten(1).gather(1, flat)
         return weighted_ratio(
-            score_distance(read, theirs.peak, self.form), theirs.confidence * inside
+            score_distance(read, theirs.peak, self.form), torch.where(inside, theirs.confidence, 0)
         )
 
 
@@ -181,7 +187,7 @@ class Queries:
         boxes: Boxes in metric form, ``(B, P, 8 or 10)``.
         labels: Class, ``(B, P)``.
         peak: Score of the class heatmap where the query began, ``(B, P)``.
-        confidence: Score of the box, ``(B, P)``.
+        confidence: Score of the box, ``(B, P)``; 0 where it is not a number.
     """
 
     logits: Tensor
@@ -244,7 +250,7 @@ def read_queries(outputs: dict[str, Tensor], coder: dict) -> Queries:
         boxes,
         labels,
         peaks.gather(2, of_class).squeeze(2),
-        scores.gather(2, of_class).squeeze(2),
+        scores.gather(2, of_class).squeeze(2).nan_to_num(nan=0.0),
     )
 
 
