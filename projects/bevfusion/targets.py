@@ -65,12 +65,16 @@ def make_targets(
         num_classes: Number of classes.
         num_proposals: Queries P of a decoder layer.
         grid_xy: BEV cells (X, Y).
+
+    Raises:
+        ValueError: A label is none of the classes, or boxes lack the velocity that codes have.
     """
     raw = {k: outputs[k].detach().float().cpu() for k in ('heatmap', 'center', 'height', 'dim')}
     rot = outputs['rot'].detach().float().cpu()
     vel = outputs['vel'].detach().float().cpu() if 'vel' in outputs else None
     boxes = coder.decode_boxes(rot, raw['dim'], raw['center'], raw['height'], vel)
     gt_boxes, gt_labels = _objects(batch_gt)
+    _check(gt_boxes, gt_labels, coder, num_classes)
 
     batch_size, num_queries = boxes.shape[:2]
     labels = torch.full((batch_size, num_queries), num_classes)
@@ -123,6 +127,26 @@ def _objects(batch_gt: list[InstanceData]) -> tuple[list[Tensor], list[Tensor]]:
         all_boxes.append(boxes[keep])
         all_labels.append(gt.labels_3d.detach().long().cpu()[keep])
     return all_boxes, all_labels
+
+
+def _check(
+    boxes: list[Tensor], labels: list[Tensor], coder: TransFusionBBoxCoder, num_classes: int
+) -> None:
+    every = torch.cat(labels)
+    wrong = every[(every < 0) | (every >= num_classes)].unique()
+    if len(wrong):
+        raise ValueError(
+            f'annotated boxes have the labels {wrong.tolist()}, and num_classes of the head is '
+            f'{num_classes}: make num_classes the number of classes in metainfo; -1 is a class '
+            'that is not among them, which ObjectNameFilter in the pipeline removes'
+        )
+    columns = min((part.shape[1] for part in boxes), default=9)
+    if coder.code_size == 10 and columns < 9:
+        raise ValueError(
+            f'annotated boxes have {columns} columns, and code_size=10 of the bbox_coder needs 9, '
+            'with velocity: let the data set load velocities (with_velocity=True), or remove vel '
+            'from common_heads and set code_size=8 and 8 code_weights'
+        )
 
 
 def make_heatmap(
