@@ -212,7 +212,9 @@ def test_an_instance_takes_the_same_row_in_every_frame_of_a_scene(data_root):
         assert first[number][0] == second[number][0]
         torch.testing.assert_close(first[number][1], second[number][1])
 
-    loss = MODELS.build(config.model.links.neck_crd_object.loss)
+    link = config.model.links.neck_crd_object
+    link.loss.granularity.axes = 'xy'  # outside of a link
+    loss = MODELS.build(link.loss)
     rows = []
     for frame in frames[:2]:
         loss(torch.randn(1, 64, 64, 64), torch.randn(1, 128, 64, 64), data_samples=[frame])
