@@ -19,6 +19,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmdistill.checkpoints import for_plain_model, weights_of
+from mmdistill.classes import checkpoint_classes, config_classes, name_classes
 from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, map_structure
 from mmdistill.teacher_cache import TeacherCache
 from mmdistill.utils.checkpoint import load_weights
@@ -58,8 +59,10 @@ class Teacher:
         self.name = name
         self.checkpoint = checkpoint
         self.meta: dict[str, Any] = {}
+        config = read_config(config, name)
         self.model_config = read_model_config(config, name)
         self.model = MODELS.build(copy.deepcopy(self.model_config))
+        name_classes(self.model, config_classes(config), f'config of the {name}')
         self.model.eval().requires_grad_(False)
         self.is_loaded = checkpoint is None
         self.cache_folder = None if cache is None else Path(cache)
@@ -147,6 +150,7 @@ class Teacher:
             ) from error
         load_strictly(self.model, checkpoint['state_dict'], f'{self.name} ({self.checkpoint})')
         self.meta = checkpoint.get('meta') or {}
+        name_classes(self.model, checkpoint_classes(checkpoint), self.checkpoint)
         self.is_loaded = True
         print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
 
@@ -195,6 +199,28 @@ def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
     raise ValueError('\n'.join(report))
 
 
+def read_config(config: str | Path | dict | Config, name: str) -> dict | Config:
+    """Return a whole config; of a model's dict, one with nothing but the model.
+
+    Args:
+        config: As of :func:`read_model_config`.
+        name: How errors call the model.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(config, (dict, Config)):
+        return config if 'model' in config else {'model': config}
+    if '::' in str(config):
+        return get_config(str(config))
+    if Path(config).is_file():
+        return Config.fromfile(config)
+    raise FileNotFoundError(
+        f'the {name} config {config} does not exist below {Path.cwd()}; run from the folder it '
+        "is relative to, or write an absolute path or 'package::path'"
+    )
+
+
 def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
     """Return the ``model`` of a config, with the registry scope that its config file names.
 
@@ -207,17 +233,7 @@ def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDi
         FileNotFoundError: There is no such file.
         ValueError: The config has no model.
     """
-    if isinstance(config, (dict, Config)):
-        loaded = config if 'model' in config else {'model': config}
-    elif '::' in str(config):
-        loaded = get_config(str(config))
-    elif Path(config).is_file():
-        loaded = Config.fromfile(config)
-    else:
-        raise FileNotFoundError(
-            f'the {name} config {config} does not exist below {Path.cwd()}; run from the folder it '
-            "is relative to, or write an absolute path or 'package::path'"
-        )
+    loaded = read_config(config, name)
     model = ConfigDict(copy.deepcopy(dict(loaded.get('model') or {})))
     if 'type' not in model:
         raise ValueError(f'the {name} config is one without model.type: {sorted(model)}')

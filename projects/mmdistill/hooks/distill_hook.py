@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
 from mmdistill.checkpoints import STUDENT, for_distiller, weights_of
+from mmdistill.classes import meta_classes, name_classes
 from mmdistill.contracts import SampleMemory
 from mmdistill.distiller import Distiller
 from mmdistill.hooks.fit_checkpoint_hook import (
@@ -32,13 +33,13 @@ _REPORT_INTERVAL = 50
 class DistillHook(Hook):
     """Connects a :class:`~mmdistill.Distiller` with the runner.
 
-    Before training it sizes memory banks by the length of the data set, below its wrappers, and
-    numbers the samples of concatenated data sets through; before each iteration it
-    reports epoch and iteration to the links' schedules; with each checkpoint it stores the
-    teachers' fingerprints and what the links are, and refuses to resume with another teacher, other
-    links or another data set. A plain model's weights become the student's. It warns of
-    samples that losses with a memory had to skip, and brings the rows of banks that are spread over
-    ranks together for checkpoints.
+    Before training it tells the student the classes of its data set, sizes memory banks by the
+    length of the data set, below its wrappers, and numbers the samples of concatenated data sets
+    through; before each iteration it reports epoch and iteration to the links' schedules; with each
+    checkpoint it stores the teachers' fingerprints and what the links are, and refuses to resume
+    with another teacher, other links or another data set. A plain model's weights become the
+    student's. It warns of samples that losses with a memory had to skip, and brings the rows of
+    banks that are spread over ranks together for checkpoints.
 
     Config lines::
 
@@ -68,6 +69,9 @@ class DistillHook(Hook):
         if not is_training(runner):
             return
         loop = runner.train_loop
+        # Before the runner initialises the model, which then compares them with the teachers'.
+        classes = meta_classes(getattr(loop.dataloader.dataset, 'metainfo', None))
+        name_classes(distiller.student, classes, 'training data')
         if isinstance(loop, IterBasedTrainLoop):
             _refuse_epoch_schedules(distiller)
         if distiller.keeps_memory():
