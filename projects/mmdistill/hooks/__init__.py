@@ -3,6 +3,7 @@
 from mmdistill.hooks.distill_hook import DistillHook
 from mmdistill.hooks.fit_checkpoint_hook import FitCheckpointHook
 from mmdistill.hooks.random_state_hook import RandomStateHook
+from mmdistill.hooks.record_hook import RecordHook
 from mmdistill.hooks.student_checkpoint_hook import StudentCheckpointHook
 from mmdistill.hooks.teacher_init_hook import TeacherInitHook
 
@@ -10,6 +11,7 @@ __all__ = [
     'DistillHook',
     'FitCheckpointHook',
     'RandomStateHook',
+    'RecordHook',
     'StudentCheckpointHook',
     'TeacherInitHook',
 ]

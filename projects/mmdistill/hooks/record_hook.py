@@ -16,7 +16,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, tensors_in
-from mmdistill.utils.files import save_atomically
+from mmdistill.utils.files import written_whole
 
 STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     'mean': lambda value: value.mean(),
@@ -120,7 +120,8 @@ class RecordHook(Hook):
             if self.save_to is not None and is_main_process():
                 self.save_to.mkdir(parents=True, exist_ok=True)
                 content = {name: [v.cpu() for v in values] for name, values in tensors.items()}
-                save_atomically(content, self.save_to / f'{iteration}.pt')
+                with written_whole(self.save_to / f'{iteration}.pt') as partial:
+                    torch.save(content, partial)
             return self._measure(tensors)
 
     def _measure(self, tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
