@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 
+from mmdistill.contracts import LinkLoss, SampleMemory
 from mmdistill.memory import ContrastMemory
 from mmdistill.utils.files import written_whole
 from tests.mmdistill.tiny import runner_config
@@ -251,3 +252,27 @@ def test_gradient_accumulation_updates_the_bank_and_the_schedule_each_iteration(
     moved = (memory.student_bank != fresh.student_bank).any(1)
     # Twelve samples in three iterations; the first iteration's link rests at weight 0.
     assert moved.sum() == 8
+
+
+@MODELS.register_module(force=True)
+class SpreadLoss(LinkLoss):
+    """A loss whose memory lies on several ranks."""
+
+    class Memory(SampleMemory):
+        counts_samples = False
+        is_spread = True
+
+    def __init__(self):
+        super().__init__()
+        self.memory = self.Memory()
+
+    def forward(self, student, teacher):
+        return student.mean()
+
+
+def test_spread_banks_under_ema_are_refused_before_the_run(distiller_config, tmp_path):
+    config = distiller_config()
+    config['links']['attention']['loss'] = dict(type='SpreadLoss')
+    hooks = [dict(type='DistillHook'), dict(type='EMAHook')]
+    with pytest.raises(ValueError, match='shard=True.*EMAHook'):
+        train(tmp_path, config, custom_hooks=hooks)
