@@ -1,17 +1,32 @@
 """The configs run under the train.py and test.py that MMDetection3D installs, untouched."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import mmdet3d
-import pytest
 from mmengine.config import Config
 
-from tools.demo import DISTILL, TEACHER, as_arguments, demo_options
+from mmdistill.apis import as_arguments
+from mmdistill.apis.demo import demo_options
 
+TEACHER = 'configs/bevfusion/bevfusion_lidar_teacher_mini.py'
+DISTILL = 'configs/distill/bevfusion_best_mini.py'
 STOCK = Path(mmdet3d.__file__).parent / '.mim' / 'tools'
+TOY_DISTILLER = """
+_base_ = ['toy.py']
+custom_imports = dict(imports=['toy_package', 'mmdistill'], allow_failed_imports=False)
+model = dict(
+    _delete_=True,
+    type='Distiller',
+    student={{_base_.model}},
+    teacher=dict(config={{_base_.model}}, allow_random_weights=True),
+    links=dict(layer=dict(student='layer', teacher='layer', loss=dict(type='FitNetLoss'))))
+custom_hooks = [dict(type='DistillHook'), dict(type='StudentCheckpointHook'), dict(type='EMAHook')]
+train_cfg = dict(max_epochs=1)
+"""
 
 
 def test_the_stock_tool_resumes_when_the_config_imports_mmdistill(toy_project, repository):
@@ -25,20 +40,6 @@ def test_the_stock_tool_resumes_when_the_config_imports_mmdistill(toy_project, r
     second = toy_project.run(*train, '--resume', PYTHONPATH=path)
     assert second.returncode == 0, second.stdout
     assert 'resumed epoch: 1' in second.stdout
-
-
-@pytest.fixture(scope='module')
-def tiny_lidarsim(tmp_path_factory, repository):
-    """A generated data set of a handful of frames."""
-    root = tmp_path_factory.mktemp('data') / 'lidarsim'
-    result = subprocess.run(
-        [sys.executable, str(repository / 'tools' / 'create_lidarsim.py'), '--out', str(root)]
-        + ['--scenes', '2', '--val-scenes', '1', '--frames', '2', '--workers', '1'],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return root
 
 
 def stock(repository, tool, *arguments):
@@ -89,3 +90,21 @@ def test_a_teacher_then_its_student_train_and_evaluate_by_the_stock_tools(
         *(DISTILL, student, '--work-dir', tmp_path / 'test', *options(DISTILL, **more)),
     )
     assert 'mAP' in log
+
+
+def test_the_files_of_a_distillation_run_test_alike_in_either_config(toy_project, repository):
+    """By MMDetection3D's test.py and by ours; a random model would have another score."""
+    (toy_project.folder / 'distill.py').write_text(TOY_DISTILLER)
+    plain = toy_project.config
+    plain.write_text(plain.read_text().replace("['toy_package']", "['toy_package', 'mmdistill']"))
+    path = f'{toy_project.folder}:{repository / "projects"}'
+
+    def run(tool, *arguments):
+        result = toy_project.run(sys.executable, tool, *arguments, PYTHONPATH=path)
+        assert result.returncode == 0, result.stdout
+        return re.findall(r'Toy/NDS: (\S+)', result.stdout)[-1]
+
+    validated = run(STOCK / 'train.py', 'distill.py', '--work-dir', 'run')
+    for tool in (STOCK / 'test.py', repository / 'tools' / 'test.py'):
+        for config, file in (('distill.py', 'epoch_1_student.pth'), ('toy.py', 'epoch_1.pth')):
+            assert run(tool, config, f'run/{file}', '--work-dir', 'test') == validated

@@ -7,7 +7,7 @@ command goes on after a stop, and takes over earlier runs when configs are added
 Example:
     make demo                                    # trains the teacher that is taken by default
     python tools/benchmarks/ablate_losses.py
-    python tools/benchmarks/ablate_losses.py configs/distill/losses/pkd.py --seeds 0 1 2
+    python tools/benchmarks/ablate_losses.py configs/distill/losses/channel.py:pkd --seeds 0 1 2
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import ROOT, prepare_process
+from tools._start import ROOT, prepare_process
 
 prepare_process()
 
 from mmengine.config import Config
 
-from tools._demo_table import describe_run, update_readme
-from tools._stages import Pipeline, Stage, StageError
+from mmdistill.analysis.results import last_validation
+from mmdistill.analysis.tables import describe_run, update_readme
+from mmdistill.apis.stages import Pipeline, Stage, StageError
 
 ALONE = 'configs/bevfusion/bevfusion_lidar_student_mini.py'
 TEACHER = 'work_dirs/demo/teacher/train/epoch_5.pth'
@@ -69,7 +70,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument('configs', nargs='*', help=f'default: every config in {FOLDERS}')
+    parser.add_argument(
+        'configs',
+        nargs='*',
+        help=f'CONFIG, or CONFIG:LINK for one link alone; default: all of {FOLDERS}',
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     parser.add_argument('--epochs', type=int, default=2, help='length of the one-cycle schedule')
     parser.add_argument('--teacher', type=Path, default=Path(TEACHER), help='its checkpoint')
@@ -85,15 +90,28 @@ def parse_args() -> argparse.Namespace:
 
 
 def default_configs() -> list[str]:
-    return [
-        str(p.relative_to(ROOT)) for folder in FOLDERS for p in sorted((ROOT / folder).glob('*.py'))
-    ]
+    found = []
+    for path in [p for folder in FOLDERS for p in sorted((ROOT / folder).glob('*.py'))]:
+        name = str(path.relative_to(ROOT))
+        links = link_weights(name)
+        waiting = any(weight == 0 for weight in links.values())
+        found += [f'{name}:{link}' for link in links] if waiting else [name]
+    return found
+
+
+def link_weights(config: str) -> dict[str, float]:
+    """Weight of each link of a config file."""
+    links = Config.fromfile(config, import_custom_modules=False).model.links
+    return {name: link.get('weight', 1) for name, link in links.items() if link is not None}
 
 
 def stage(config: str, seed: int, args: argparse.Namespace) -> Stage:
     """One training run, with the evaluation at its end."""
     folder = args.work_dir / run_name(config, seed)
+    config, _, chosen = config.partition(':')
+    links = {name: float(name == chosen) for name in link_weights(config)} if chosen else {}
     options = {
+        **{f'model.links.{name}.weight': weight for name, weight in links.items()},
         'randomness.seed': seed,
         'train_cfg.max_epochs': args.epochs,
         'train_cfg.val_interval': args.epochs,
@@ -105,7 +123,7 @@ def stage(config: str, seed: int, args: argparse.Namespace) -> Stage:
         # Runs of one seed see the same batches: the teacher computes each of them once.
         options['model.teacher.cache'] = str(args.work_dir / 'teacher_cache')
     return Stage(
-        run_name(config, seed),
+        folder.name,
         [sys.executable, 'tools/train.py', config, '--resume', '--work-dir', str(folder)]
         + ['--cfg-options', *(f'{key}={value}' for key, value in options.items())],
         outputs=[folder / f'epoch_{args.epochs}.pth'],
@@ -122,7 +140,8 @@ def run_name(config: str, seed: int) -> str:
 
 
 def label(config: str) -> str:
-    return 'alone' if config == ALONE else Path(config).stem
+    path, _, link = config.partition(':')
+    return 'alone' if config == ALONE else link or Path(path).stem
 
 
 def gather(runs: Sequence[tuple[str, int]], args: argparse.Namespace) -> dict[str, Any]:
@@ -155,21 +174,6 @@ def gather(runs: Sequence[tuple[str, int]], args: argparse.Namespace) -> dict[st
         'teacher': {'checkpoint': str(args.teacher), **last_validation(args.teacher.parent)},
         'rows': rows,
     }
-
-
-def last_validation(folder: Path) -> dict[str, float]:
-    """Read mAP and NDS from a training run's last validation.
-
-    Raises:
-        FileNotFoundError: the run's log has none.
-    """
-    logs = sorted(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    for log in reversed(logs):
-        for line in reversed(log.read_text().splitlines()):
-            scalars = {key.rsplit('/', 1)[-1]: value for key, value in json.loads(line).items()}
-            if 'mAP' in scalars and 'NDS' in scalars:
-                return {key: scalars[key] for key in ('mAP', 'NDS')}
-    raise FileNotFoundError(f'no validation with mAP and NDS is logged under {folder}')
 
 
 def write(report: dict[str, Any], args: argparse.Namespace) -> None:

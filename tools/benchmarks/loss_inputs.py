@@ -51,7 +51,7 @@ def with_channels(size: tuple[int, ...]) -> Case:
 def with_objects(size: tuple[int, ...]) -> Case:
     """Two maps and the boxes of their frames."""
     case = default_case(size)
-    case.config = dict(point_cloud_range=RANGE)
+    case.config = dict(point_cloud_range=RANGE, axes='xy')
     case.context = dict(data_samples=samples(size[0]))
     return case
 
@@ -66,7 +66,7 @@ def crd(size: tuple[int, ...]) -> Case:
     """Two maps and banks as long as nuScenes' training set."""
     case = with_channels(size)
     case.context = dict(sample_idx=torch.arange(size[0]), data_samples=samples(size[0]))
-    case.prepare = lambda loss: loss.memory.set_num_samples(28130)
+    case.prepare = lambda loss: loss.memory.resize(28130)
     return case
 
 
@@ -158,7 +158,7 @@ def center_head(size: tuple[int, ...]) -> Case:
     return Case(
         outputs(),
         outputs(),
-        config=dict(point_cloud_range=RANGE),
+        config=dict(point_cloud_range=RANGE, axes='yx'),
         context=dict(data_samples=samples(size[0])),
         what=f'6 tasks, {CLASSES} classes',
     )

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import torch
 from mmengine import dist
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.losses.embedding import build_projectors, embed
+from mmdistill.losses.embedding import EmbeddingLoss
 from mmdistill.losses.infonce import GatherWithGradient
 from mmdistill.losses.reduce import divide
-from mmdistill3d.bev import BEVGrid
+from mmdistill.reading import Layer
+from mmdistill3d.grids import TEACHER, MapGrid
 from mmdistill3d.instances import annotated, are_objects, boxes_of
 from mmdistill3d.losses.relational import check_bev_maps
 from mmdistill3d.roi import roi_features
@@ -25,7 +25,7 @@ _IGNORED = -100
 
 
 @MODELS.register_module()
-class ObjectContrastLoss(BaseModule):
+class ObjectContrastLoss(EmbeddingLoss):
     r"""An object looks to the student as it does to the teacher, and unlike the other objects.
 
     Both maps are sampled at points of each annotated box and projected to embeddings of unit length
@@ -48,13 +48,13 @@ class ObjectContrastLoss(BaseModule):
 
         neck_objects=dict(
             student='pts_neck[0]', teacher='pts_neck[0]',
-            loss=dict(type='ObjectContrastLoss', student_channels=256, teacher_channels=512,
-                      point_cloud_range=point_cloud_range))
+            loss=dict(type='ObjectContrastLoss'))
 
     Args:
-        student_channels: Channels of the student's map.
-        teacher_channels: Channels of the teacher's map.
-        point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
+        student_channels: Channels of the student's map; read from the layer.
+        teacher_channels: Channels of the teacher's map; read from the layer.
+        point_cloud_range: Range of the student's map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`).
         size: ``(n, m)`` points along the length and the width of a box; the projector pools them.
         expand: Factor of length and width.
         embed_dims: Size of the embeddings.
@@ -66,16 +66,19 @@ class ObjectContrastLoss(BaseModule):
         gather: Take the other ranks' objects as further negatives; the mean is then over all ranks'
             objects, and the gradient of DDP that of one process with the whole batch. Ranks have
             unequal numbers of objects, so this waits for the device once a step.
-        axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
-        teacher_axes: The same for the teacher; default the student's.
+        axes: Order of the student map's axes, likewise.
+        teacher_axes: The same for the teacher; default what the teacher says.
         loss_weight: Factor of the loss.
     """
 
+    needs = ('data_samples',)
+    joins = 'nothing'
+
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
-        point_cloud_range: Sequence[float],
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
+        point_cloud_range: Sequence[float] | None = None,
         size: tuple[int, int] = (3, 3),
         expand: float = 1.0,
         embed_dims: int = 128,
@@ -83,24 +86,29 @@ class ObjectContrastLoss(BaseModule):
         temperature: float = 0.07,
         same_class: str = 'negative',
         gather: bool = False,
-        axes: str = 'xy',
+        axes: str | None = None,
         teacher_axes: str | None = None,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
         if same_class not in SAME_CLASS:
             raise ValueError(f'same_class is one of {SAME_CLASS}, not {same_class!r}')
-        self.student_projector, self.teacher_projector = build_projectors(
-            student_channels, teacher_channels, embed_dims, projector
+        super().__init__(
+            student_channels, teacher_channels, embed_dims, projector, loss_weight, init_cfg
         )
-        self.grid = BEVGrid(point_cloud_range, axes)
-        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.grid = MapGrid(point_cloud_range, axes)
+        self.teacher_grid = MapGrid(axes=teacher_axes, like=self.grid, arguments=TEACHER)
         self.size, self.expand = tuple(size), expand
         self.temperature, self.same_class = temperature, same_class
-        self.gather, self.loss_weight = gather, loss_weight
+        self.gather = gather
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the widths and the grids of both maps."""
+        super().bind(student, teacher)
+        self.grid.bind(student)
+        self.teacher_grid.bind(teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
         """Return the loss of two maps; zero without boxes. Boxes without size do not count.
@@ -119,15 +127,12 @@ class ObjectContrastLoss(BaseModule):
         labels = torch.cat([item.labels_3d for item in instances]).to(student.device)
         present = torch.cat([are_objects(item.bboxes_3d.tensor) for item in instances])
         with torch.autocast(student.device.type, enabled=False):
-            mine = roi_features(student, boxes, self.grid, self.size, self.expand)
+            mine = roi_features(student, boxes, self.grid(), self.size, self.expand)
             theirs = roi_features(
-                teacher.detach(), boxes, self.teacher_grid, self.size, self.expand
+                teacher.detach(), boxes, self.teacher_grid(), self.size, self.expand
             )
             return self.loss_weight * self._contrast(
-                embed(self.student_projector, mine, 'student_channels'),
-                embed(self.teacher_projector, theirs, 'teacher_channels'),
-                labels,
-                present.to(student.device),
+                *self.embed(mine, theirs), labels, present.to(student.device)
             )
 
     def _contrast(
