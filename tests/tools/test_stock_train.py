@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import mmdet3d
-import pytest
 from mmengine.config import Config
 
 from mmdistill.apis import as_arguments
