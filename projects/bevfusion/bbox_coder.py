@@ -88,7 +88,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         scores, labels = heatmap.max(dim=1)
         boxes = self.decode_boxes(rot, dim, center, height, vel)
         if filter:
-            keep = self._keep_mask(boxes, scores)
+            keep = self.keep_mask(boxes, scores)
         else:
             keep = torch.ones_like(scores, dtype=torch.bool)
         return [
@@ -112,11 +112,8 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
             parts.append(vel)
         return torch.cat(parts, dim=1).transpose(1, 2)
 
-    def _start_and_cell(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        start = like.new_tensor(list(self.pc_range)[:2])
-        return start, like.new_tensor(list(self.voxel_size)[:2]) * self.out_size_factor
-
-    def _keep_mask(self, boxes: Tensor, scores: Tensor) -> Tensor:
+    def keep_mask(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """Which boxes (B, P, .) with scores (B, P) range and threshold keep, (B, P) bool."""
         keep = torch.ones_like(scores, dtype=torch.bool)
         if self.post_center_range is not None:
             limits = boxes.new_tensor(list(self.post_center_range))
@@ -124,3 +121,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         if self.score_threshold:
             keep &= scores > self.score_threshold
         return keep
+
+    def _start_and_cell(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        start = like.new_tensor(list(self.pc_range)[:2])
+        return start, like.new_tensor(list(self.voxel_size)[:2]) * self.out_size_factor

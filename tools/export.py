@@ -1,0 +1,118 @@
+"""Export a detector for a vehicle: one ONNX file from points to boxes, checked against torch.
+
+Example:
+    python tools/export.py configs/bevfusion/bevfusion_lidar_student_mini.py \
+        work_dirs/bevfusion_best_mini/epoch_5_student.pth --out exports/student
+    python exports/student/detector.py cloud.bin        # numpy and onnxruntime are all it takes
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+from tools._common import check_config, check_data, prepare_process
+
+prepare_process()
+
+import numpy as np
+
+from mmdistill import allow_mmengine_checkpoints
+from tools._run import add_cfg_options
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        from deploy.export import export
+        from deploy.loading import load_detector
+
+        check_config(args.config)
+        allow_mmengine_checkpoints()
+        detector = load_detector(args.config, args.checkpoint, args.cfg_options)
+        clouds = load_clouds(detector, args)
+        meta = export(
+            detector,
+            args.out,
+            form=args.form,
+            precision='int8' if args.int8 else 'float16' if args.fp16 else 'float32',
+            check=clouds[: args.check],
+            calibration=clouds[: args.int8],
+        )
+    except (FileNotFoundError, FileExistsError, ValueError) as error:
+        sys.exit(f'{type(error).__name__}: {error}')
+    except ModuleNotFoundError as error:
+        sys.exit(f'{error}; exports need: pip install -e ".[deploy]"')
+    print(report(args.out, meta))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='of the detector, or of the training that holds it')
+    parser.add_argument('checkpoint', help='a training checkpoint, or a student alone')
+    parser.add_argument('--out', type=Path, required=True, help='folder to write')
+    parser.add_argument(
+        '--form',
+        choices=['onnx', 'split', 'autoware', 'libspconv'],
+        default='onnx',
+        help='one file, two files, or for another runtime (default: one file)',
+    )
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
+        '--int8', type=int, default=0, metavar='N', help='8 bits, calibrated on N frames'
+    )
+    precision.add_argument('--fp16', action='store_true', help='the dense part in 16 bits')
+    parser.add_argument(
+        '--check', type=int, default=3, metavar='N', help='frames compared with torch; 0: none'
+    )
+    parser.add_argument(
+        '--points',
+        nargs='+',
+        type=Path,
+        metavar='CLOUD.bin',
+        help="clouds to check and calibrate with; default: the config's test data",
+    )
+    add_cfg_options(parser)
+    return parser.parse_args()
+
+
+def load_clouds(detector, args: argparse.Namespace) -> list[np.ndarray]:
+    """Clouds of ``--points``, else as many of the test data as are needed."""
+    from deploy.export import family_of
+    from deploy.frames import clouds_of_config, clouds_of_files
+
+    number = max(args.check, args.int8)
+    if args.points:
+        columns = family_of(detector.model).voxel_grid(detector.model).columns
+        return clouds_of_files(args.points, columns)
+    if not number:
+        return []
+    check_data(detector.cfg, loaders=('test_dataloader',))
+    return clouds_of_config(detector.cfg, number)
+
+
+def report(out: Path, meta: dict) -> str:
+    """What was written, and how far it is from torch."""
+    lines = [f'{out / name}: {(out / name).stat().st_size / 1e6:.2f} MB' for name in meta['files']]
+    check, drift = meta['check'], meta.get('drift')
+    if check is None:
+        lines.append('not checked against torch (--check 0)')
+    elif 'boxes' in check:
+        lines.append(
+            f'{check["frames"]} frames against torch: cells equal, {check["boxes"]} boxes within '
+            f'{check["box_error"]:.1e} m, scores within {check["score_error"]:.1e}'
+        )
+    else:
+        lines.append(f'{check["frames"]} frames against torch: {check}')
+    if drift:
+        lines.append(
+            f'{meta["precision"]}: {drift["found"]:.1%} of the best boxes found, centres off by '
+            f'{drift["center_error"]:.3f} m, scores by {drift["score_error"]:.4f}'
+        )
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    main()
