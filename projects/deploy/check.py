@@ -47,8 +47,13 @@ class Match:
 
 
 def match_boxes(first: Boxes, second: Boxes, box_bar: float, score_bar: float) -> Match:
-    """Pair the boxes of two sets, whatever their order: same label, numbers within the bars."""
-    difference = np.abs(_differences(first[0], second[0])).max(axis=2, initial=0)
+    """Pair the boxes of two sets, whatever their order: same label, numbers within the bars.
+
+    Numbers beyond a kilometre, which untrained networks give, may differ by a millionth.
+    """
+    apart = np.abs(_differences(first[0], second[0]))
+    apart /= np.maximum(1, np.abs(first[0][:, None]) / 1000)
+    difference = apart.max(axis=2, initial=0)
     scores = np.abs(first[1][:, None] - second[1][None])
     fits = (first[2][:, None] == second[2][None]) & (difference <= box_bar) & (scores <= score_bar)
     cost = np.where(fits, difference, np.inf)

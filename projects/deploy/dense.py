@@ -125,6 +125,13 @@ def trace(
         )
     model = program.model_proto
     del model.graph.output[len(outputs) :]
+    for value in model.graph.input:
+        for axis, length in (dynamic or {}).get(value.name, {}).items():
+            if not value.type.tensor_type.shape.dim[axis].dim_param:
+                raise ValueError(
+                    f'the exporter took the length {length} of {value.name} for a constant; a part '
+                    'of the detector asks for it as a number'
+                )
     return only_standard(model)
 
 

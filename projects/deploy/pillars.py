@@ -43,10 +43,11 @@ class PillarPart(nn.Module):
                     f'the detector has a {type(module).__name__}; exported are BEVFusion and '
                     f'pillar detectors with a {expected.__name__}'
                 )
-        self.anchors = None
+        anchors = None
         if not is_center_head(self.head):
             self._check_anchor_head()
-            self.anchors = nn.Buffer(self._make_anchors(), persistent=False)
+            anchors = self._make_anchors()
+        self.register_buffer('anchors', anchors, persistent=False)
 
     def forward(self, voxels: Tensor, num_points: Tensor, coors: Tensor) -> dict[str, Tensor]:
         """Maps of the head.
@@ -61,7 +62,7 @@ class PillarPart(nn.Module):
             names the layers on the way.
         """
         features = self.voxel_encoder(voxels, num_points, coors)
-        features = features.reshape(len(voxels), -1)
+        features = features.flatten(1)
         size_y, size_x = self.middle_encoder.ny, self.middle_encoder.nx
         cells = (coors[:, 2] * size_x + coors[:, 3]).long()
         plane = features.new_zeros(size_y * size_x, features.shape[1])

@@ -82,15 +82,16 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
         DEFAULT_OP_BLOCK_LIST,
         convert_float_to_float16,
     )
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     kept = [node.name for node in model.graph.node if not _is_in_module(node)]
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    return only_standard(
-        convert_float_to_float16(
-            copy, keep_io_types=True, op_block_list=DEFAULT_OP_BLOCK_LIST, node_block_list=kept
-        )
+    half = convert_float_to_float16(
+        copy, keep_io_types=True, op_block_list=DEFAULT_OP_BLOCK_LIST, node_block_list=kept
     )
+    OnnxModel(half).topological_sort()  # the converter puts its casts last
+    return only_standard(half)
 
 
 def _plane_convolutions(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:

@@ -1,0 +1,117 @@
+"""Small detectors and their exports, each made once."""
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+pytest.importorskip('onnx', reason='exports need the extra [deploy]')
+pytest.importorskip('onnxruntime', reason='exports need the extra [deploy]')
+
+from deploy import bevfusion, pillars
+from deploy.export import export
+from deploy.loading import load_detector
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIGS = {
+    'bevfusion': 'configs/bevfusion/bevfusion_lidar_student_mini.py',
+    'centerpoint': 'configs/centerpoint/centerpoint_pillar_mini.py',
+    'pointpillars': 'configs/pointpillars/pointpillars_mini.py',
+}
+
+
+def street(number: int, seed: int = 0, reach_m: float = 25.6) -> np.ndarray:
+    """A made-up cloud (number, 5): ground, and objects on it, denser near the sensor."""
+    rng = np.random.default_rng(seed)
+    angle, distance = rng.uniform(-np.pi, np.pi, number), reach_m * rng.uniform(0.1, 1.2, number)
+    on_object = rng.uniform(size=number) < 0.4
+    points = np.zeros((number, 5), np.float32)
+    points[:, 0], points[:, 1] = distance * np.cos(angle), distance * np.sin(angle)
+    points[on_object, :2] = points[on_object, :2].round(0) + rng.uniform(
+        0, 0.5, (sum(on_object), 2)
+    )
+    points[:, 2] = -1.8 + 0.05 * rng.standard_normal(number) + on_object * rng.uniform(0, 2, number)
+    points[:, 3], points[:, 4] = rng.uniform(0, 255, number), rng.choice([0, 0.05, 0.1], number)
+    return points
+
+
+@torch.no_grad()
+def settle(model: torch.nn.Module, points: np.ndarray) -> None:
+    """Give a network that was never trained the norms of one cloud, and boxes of usual size."""
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None
+        norm.train()
+    if hasattr(model, 'pts_voxel_layer'):
+        model._forward(dict(points=[torch.from_numpy(points)]), None)
+    else:
+        batch = dict(inputs=dict(points=[torch.from_numpy(points)]), data_samples=[])
+        voxels = model.data_preprocessor(batch, False)['inputs']['voxels']
+        part = pillars.PillarPart(model).train()
+        part(voxels['voxels'], voxels['num_points'], voxels['coors'])
+        for name, weight in model.pts_bbox_head.named_parameters():
+            if name.startswith(('conv_reg', 'conv_cls', 'conv_dir')) and name.endswith('weight'):
+                weight *= 0.1
+        if hasattr(model.pts_bbox_head, 'conv_cls'):
+            model.pts_bbox_head.conv_cls.bias.fill_(-3.0)
+    model.eval()
+
+
+def make(name: str, folder: Path, seed: int = 0):
+    """A detector of a config with random weights, loaded from a checkpoint as users do."""
+    from mmdet3d.registry import MODELS
+
+    cfg = Config.fromfile(REPO / CONFIGS[name])
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        torch.manual_seed(seed)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        settle(model, street(8000))
+        checkpoint = folder / f'{name}.pth'
+        torch.save(dict(state_dict=model.state_dict()), checkpoint)
+        return load_detector(REPO / CONFIGS[name], checkpoint)
+
+
+@pytest.fixture(scope='session')
+def clouds():
+    """Three clouds of different size."""
+    return [street(number, seed) for seed, number in enumerate((8000, 5000, 11000))]
+
+
+@pytest.fixture(scope='session')
+def workplace(tmp_path_factory):
+    return tmp_path_factory.mktemp('deploy')
+
+
+@pytest.fixture(scope='session')
+def student(workplace):
+    """The mini student of BEVFusion."""
+    return make('bevfusion', workplace)
+
+
+@pytest.fixture(scope='session')
+def parts(student):
+    """Its sparse and its dense part, each with the tensors of its layers."""
+    return bevfusion.sparse_part(student.model), bevfusion.dense_part(student.model)
+
+
+@pytest.fixture(scope='session')
+def exported(student, clouds, workplace):
+    """The student's export, checked, and what its meta.json says."""
+    folder = workplace / 'bevfusion'
+    return folder, export(student, folder, check=clouds)
+
+
+@pytest.fixture(scope='session', params=['centerpoint', 'pointpillars'])
+def pillar_export(request, clouds, workplace):
+    """A pillar detector, its export, and what its meta.json says."""
+    detector = make(request.param, workplace)
+    folder = workplace / request.param
+    return detector, folder, export(detector, folder, check=clouds)
