@@ -62,9 +62,10 @@ class Detector:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
+        self.files = [folder / name for name in self.meta['files']]
         self.sessions = [
-            onnxruntime.InferenceSession(str(folder / name), options, providers=list(providers))
-            for name in self.meta['files']
+            onnxruntime.InferenceSession(str(file), options, providers=list(providers))
+            for file in self.files
         ]
         self.outputs = [output.name for output in self.sessions[-1].get_outputs()]
         self.constants = {}
