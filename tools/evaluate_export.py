@@ -12,25 +12,24 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import check_data, prepare_process
+from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
-from tools._run import add_run_arguments, build_runner, read_config
+from deploy.extra import require_extra
+from mmdistill import apis
 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with end_with_a_sentence():
+        require_extra()
+        cfg = apis.read_config(args)
+        apis.check_data(cfg, loaders=('test_dataloader',))
         from deploy.evaluate import with_export
 
-        cfg = with_export(read_config(args), args.folder, args.threads)
-        check_data(cfg, loaders=('test_dataloader',))
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'{type(error).__name__}: {error}')
-    except ModuleNotFoundError as error:
-        sys.exit(f'{error}; exports need: pip install -e ".[deploy]"')
-    build_runner(cfg).test()
+        cfg = with_export(cfg, args.folder, args.threads)
+    apis.build_runner(cfg).test()
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('folder', help='of the export')
     parser.add_argument('config', help='its test data and metrics are used')
     parser.add_argument('--threads', type=int, default=1, help='of onnxruntime')
-    add_run_arguments(parser, example='test_dataloader.batch_size=4')
+    apis.add_run_arguments(parser, example='test_dataloader.batch_size=4')
     return parser.parse_args()
 
 

@@ -13,24 +13,25 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import check_config, check_data, prepare_process
+from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
 import numpy as np
 
-from mmdistill import allow_mmengine_checkpoints
-from tools._run import add_cfg_options
+from deploy.extra import require_extra
+from mmdistill import apis
 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with end_with_a_sentence():
+        require_extra()
+        apis.check_config(args.config)
+        apis.check_checkpoint(args.checkpoint)
         from deploy.export import export
         from deploy.loading import load_detector
 
-        check_config(args.config)
-        allow_mmengine_checkpoints()
         detector = load_detector(args.config, args.checkpoint, args.cfg_options)
         clouds = load_clouds(detector, args)
         meta = export(
@@ -41,10 +42,6 @@ def main() -> None:
             check=clouds[: args.check],
             calibration=clouds[: args.int8],
         )
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
-        sys.exit(f'{type(error).__name__}: {error}')
-    except ModuleNotFoundError as error:
-        sys.exit(f'{error}; exports need: pip install -e ".[deploy]"')
     print(report(args.out, meta))
 
 
@@ -74,7 +71,7 @@ def parse_args() -> argparse.Namespace:
         metavar='CLOUD.bin',
         help="clouds to check and calibrate with; default: the config's test data",
     )
-    add_cfg_options(parser)
+    apis.add_cfg_options(parser)
     return parser.parse_args()
 
 
@@ -89,7 +86,7 @@ def load_clouds(detector, args: argparse.Namespace) -> list[np.ndarray]:
         return clouds_of_files(args.points, columns)
     if not number:
         return []
-    check_data(detector.cfg, loaders=('test_dataloader',))
+    apis.check_data(detector.cfg, loaders=('test_dataloader',))
     return clouds_of_config(detector.cfg, number)
 
 

@@ -21,11 +21,15 @@ class ExportedDetector(BaseModel):
     Args:
         folder: Of the export.
         threads: Of onnxruntime; None leaves the number to it.
+
+    Attributes:
+        file_bytes: Size of the models that it runs.
     """
 
     def __init__(self, folder: str, threads: int | None = None) -> None:
         super().__init__()
         self.runtime = Detector(folder, threads)
+        self.file_bytes = sum(file.stat().st_size for file in self.runtime.files)
 
     def forward(self, inputs: dict[str, Any], data_samples: list, mode: str = 'predict') -> list:
         """The samples with ``pred_instances_3d``."""

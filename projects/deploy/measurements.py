@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
@@ -21,7 +20,7 @@ from deploy.evaluate import with_export
 from deploy.export import export
 from deploy.frames import clouds_of_config
 from deploy.loading import Detector as LoadedDetector
-from deploy.loading import load_detector
+from deploy.loading import load_detector, plain_model
 
 SECTIONS = ('files', 'speed', 'pillars', 'accuracy', 'deploy')
 
@@ -31,6 +30,7 @@ PILLARS = {
     'CenterPoint': 'configs/centerpoint/centerpoint_pillar_mini.py',
     'PointPillars': 'configs/pointpillars/pointpillars_mini.py',
 }
+_PRECISIONS = {'student in ONNX': 'float32', 'student in INT8': 'int8'}
 _CALIBRATION_FRAMES = 16
 
 
@@ -65,6 +65,7 @@ class Networks:
         self.folder, self.data, self.dense_data = folder, data, dense_data
         self.frames, self.rounds, self.seed = frames, rounds, seed
         self.student, self.teacher, self.teacher_config = student, teacher, teacher_config
+        self._accuracies: dict[str, dict[str, float]] = {}
 
     def rows(self, section: str) -> dict[str, Callable[[], dict[str, Any]]]:
         """For each row of a section of the tables, what measures it."""
@@ -75,12 +76,11 @@ class Networks:
         if self.student is None:
             return {}
         if section == 'accuracy':
-            return {
-                'student in torch': lambda: self._accuracy_of_torch(self._trained),
-                'student in ONNX': lambda: self._accuracy_of_export('float32'),
-                'student in INT8': lambda: self._accuracy_of_export('int8'),
-            }
-        return {name: partial(self._deploy, name) for name in self._deployed}
+            names = [f'student in {form}' for form in ('torch', 'ONNX', 'INT8')]
+            return {name: partial(self._accuracy, name) for name in names}
+        teacher = [] if self.teacher is None else ['teacher in torch']
+        names = [*teacher, *(f'student in {form}' for form in ('torch', 'ONNX', 'INT8'))]
+        return {name: partial(self._deploy, name) for name in names}
 
     def describe(self) -> dict[str, Any]:
         """What the tables' footnote says of the measurement."""
@@ -137,51 +137,43 @@ class Networks:
             export(self._trained, folder, 'onnx', precision, check, calibration)
         return folder
 
-    def _accuracy_of_torch(self, detector: LoadedDetector) -> dict[str, float]:
-        cfg = _on(detector.cfg, self.data)
-        cfg.load_from = detector.checkpoint
-        return self._accuracy(cfg)
-
-    def _accuracy_of_export(self, precision: str) -> dict[str, float]:
-        cfg = with_export(_on(self._trained.cfg, self.data), self._exported(precision), threads=1)
-        return self._accuracy(cfg)
-
-    def _accuracy(self, cfg: Config) -> dict[str, float]:
-        """mAP and NDS of a config's test run."""
-        cfg.work_dir = str(self.folder / 'test')
-        cfg.launcher = 'none'
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        metrics = runner.test()
-        found = {name.rsplit('/', 1)[-1]: value for name, value in metrics.items()}
-        return {name: float(found[name]) for name in ('mAP', 'NDS')}
+    def _accuracy(self, name: str) -> dict[str, float]:
+        """mAP and NDS of a row, by the metrics of its config."""
+        if name not in self._accuracies:
+            detector = self._teacher if name.startswith('teacher') else self._trained
+            cfg = _on(detector.cfg, self.data)
+            if name in _PRECISIONS:
+                cfg = with_export(cfg, self._exported(_PRECISIONS[name]), threads=1)
+            else:
+                cfg.model, cfg.load_from = plain_model(cfg.model), detector.checkpoint
+            cfg.work_dir, cfg.launcher = str(self.folder / 'test'), 'none'
+            metrics = Runner.from_cfg(cfg).test()
+            found = {key.rsplit('/', 1)[-1]: value for key, value in metrics.items()}
+            self._accuracies[name] = {key: float(found[key]) for key in ('mAP', 'NDS')}
+        return self._accuracies[name]
 
     def _deploy(self, name: str) -> dict[str, float]:
-        model, accuracy = self._deployed[name]
-        return {
-            'megabytes': _megabytes(model),
-            'ms': self._deploy_times[name],
-            **accuracy(),
-        }
+        size = _megabytes(self._deployed[name])
+        return {'megabytes': size, 'ms': self._deploy_times[name], **self._accuracy(name)}
 
     @cached_property
-    def _deployed(self) -> dict[str, tuple[nn.Module | Detector, Callable[[], dict[str, float]]]]:
-        rows: dict[str, Any] = {}
+    def _teacher(self) -> LoadedDetector:
+        return load_detector(self.teacher_config, self.teacher)
+
+    @cached_property
+    def _deployed(self) -> dict[str, nn.Module | Detector]:
+        """What stands in the rows of the deploy table."""
+        rows: dict[str, nn.Module | Detector] = {}
         if self.teacher is not None:
-            teacher = load_detector(self.teacher_config, self.teacher)
-            rows['teacher in torch'] = (teacher.model, partial(self._accuracy_of_torch, teacher))
-        rows['student in torch'] = (
-            self._trained.model,
-            partial(self._accuracy_of_torch, self._trained),
-        )
-        for label, precision in (('ONNX', 'float32'), ('INT8', 'int8')):
-            runtime = Detector(self._exported(precision), threads=1)
-            rows[f'student in {label}'] = (runtime, partial(self._accuracy_of_export, precision))
+            rows['teacher in torch'] = self._teacher.model
+        rows['student in torch'] = self._trained.model
+        for name, precision in _PRECISIONS.items():
+            rows[name] = Detector(self._exported(precision), threads=1)
         return rows
 
     @cached_property
     def _deploy_times(self) -> dict[str, float]:
-        models = {name: model for name, (model, _) in self._deployed.items()}
-        return bench.time_rows(models, self._clouds('mini'), self.rounds)
+        return bench.time_rows(self._deployed, self._clouds('mini'), self.rounds)
 
 
 def _on(cfg: Config, data: Path) -> Config:

@@ -76,7 +76,7 @@ def _speed(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 def _pillars(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
-        '| pillars | MB | maps | boxes, m | ms to maps: torch | ONNX | | to boxes: torch | ONNX | |',
+        '| pillars | MB | maps | boxes, m | ms, maps: torch | ONNX | | boxes: torch | ONNX | |',
         '|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|',
     ]
     for name, row in rows.items():

@@ -23,7 +23,6 @@ from tools._start import ROOT, end_with_a_sentence, prepare_process
 
 prepare_process()
 
-from deploy import bench
 from deploy.measurements import SECTIONS, Networks
 from deploy.tables import as_markdown, deploy_table, origin_of_deploy_table
 from mmdistill.analysis.tables import describe_run, update_readme
