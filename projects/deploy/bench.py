@@ -164,17 +164,18 @@ def untrained(config: str | Path, cloud: np.ndarray, checkpoint: Path, seed: int
 @torch.no_grad()
 def settle(model: nn.Module, cloud: np.ndarray) -> None:
     """Set the statistics of a network's batch norms to those of a cloud, and eval mode."""
+    points = [torch.from_numpy(cloud)]
+    is_bevfusion = family_of(model) is bevfusion
+    part = None if is_bevfusion else pillars.PillarPart(model.eval())
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None
             module.train()
-    points = [torch.from_numpy(cloud)]
-    if family_of(model) is bevfusion:
+    if is_bevfusion:
         model._forward(dict(points=points), None)
     else:
         batch = dict(inputs=dict(points=points), data_samples=[])
         voxels = model.data_preprocessor(batch, False)['inputs']['voxels']
-        part = pillars.PillarPart(model)
         part(voxels['voxels'], voxels['num_points'], voxels['coors'])
     model.eval()
 

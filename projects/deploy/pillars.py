@@ -141,6 +141,7 @@ def voxel_grid(detector: nn.Module) -> VoxelGrid:
     Raises:
         ValueError: It does not voxelise, or not into voxels of limited size.
     """
+    encoder = part(detector, 'voxel_encoder')
     preprocessor = detector.data_preprocessor
     if not getattr(preprocessor, 'voxel', False) or preprocessor.voxel_type != 'hard':
         raise ValueError(
@@ -150,7 +151,6 @@ def voxel_grid(detector: nn.Module) -> VoxelGrid:
     layer = preprocessor.voxel_layer
     limits = layer.max_voxels
     low, high = layer.point_cloud_range[:3], layer.point_cloud_range[3:]
-    encoder = part(detector, 'voxel_encoder')
     return VoxelGrid(
         low_m=low,
         size_m=layer.voxel_size,

@@ -9,6 +9,7 @@ per column that exists holds the sites along z. Both have a border of one empty 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from onnx import TensorProto
@@ -37,22 +38,29 @@ class Sites:
     z: Tensor
 
     def __post_init__(self) -> None:
-        graph, (size_x, size_y, size_z) = self.graph, self.grid
-        self.number, self.number_of_columns = self.z.rows, self.column_key.rows
-        self.x = self.column_key // size_y
-        self.y = self.column_key - self.x * size_y
-        # Column of each cell of the plane; K where there is none.
-        empty = graph.op('Expand', self.number_of_columns, [(size_x + 2) * (size_y + 2)])
-        self.columns_of_plane = empty.scattered(
-            (self.x + 1) * (size_y + 2) + (self.y + 1), graph.arange(self.number_of_columns)
-        )
-        # Site of each cell of each column; M where there is none, and throughout column K.
-        number = self.number.cast(TensorProto.INT32)
-        empty = graph.op('Expand', number, (self.number_of_columns + [1]) * (size_z + 2))
-        self.sites_of_columns = empty.scattered(
-            self.column * (size_z + 2) + (self.z + 1),
-            graph.arange(self.number).cast(TensorProto.INT32),
-        )
+        self.x = self.column_key // self.grid[1]
+        self.y = self.column_key - self.x * self.grid[1]
+
+    @cached_property
+    def columns_of_plane(self) -> Tensor:
+        """Column of each cell of the plane, ((X + 2) * (Y + 2),); K where there is none."""
+        size_x, size_y, _ = self.grid
+        number = self.column_key.rows
+        empty = self.graph.op('Expand', number, [(size_x + 2) * (size_y + 2)])
+        places = (self.x + 1) * (size_y + 2) + (self.y + 1)
+        return empty.scattered(places, self.graph.arange(number))
+
+    @cached_property
+    def sites_of_columns(self) -> Tensor:
+        """Site of each cell of each column, ((K + 1) * (Z + 2),) int32.
+
+        M where there is none, and throughout column K.
+        """
+        size_z = self.grid[2]
+        number = self.z.rows.cast(TensorProto.INT32)
+        empty = self.graph.op('Expand', number, (self.column_key.rows + [1]) * (size_z + 2))
+        sites = self.graph.arange(self.z.rows).cast(TensorProto.INT32)
+        return empty.scattered(self.column * (size_z + 2) + (self.z + 1), sites)
 
     def cells(self) -> Tensor:
         """Number x * Y * Z + y * Z + z of each site's cell, (M,) int64."""

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 pytest.importorskip('onnx', reason='exports need the extra [deploy]')
 pytest.importorskip('onnxruntime', reason='exports need the extra [deploy]')
 
-from deploy import bevfusion, pillars
+from deploy import bevfusion
+from deploy.bench import untrained
 from deploy.export import export
-from deploy.loading import load_detector
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = {
@@ -42,41 +41,18 @@ def street(number: int, seed: int = 0, reach_m: float = 25.6) -> np.ndarray:
     return points
 
 
-@torch.no_grad()
-def settle(model: torch.nn.Module, points: np.ndarray) -> None:
-    """Give a network that was never trained the norms of one cloud, and boxes of usual size."""
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.momentum = None
-        norm.train()
-    if hasattr(model, 'pts_voxel_layer'):
-        model._forward(dict(points=[torch.from_numpy(points)]), None)
-    else:
-        batch = dict(inputs=dict(points=[torch.from_numpy(points)]), data_samples=[])
-        voxels = model.data_preprocessor(batch, False)['inputs']['voxels']
-        part = pillars.PillarPart(model).train()
-        part(voxels['voxels'], voxels['num_points'], voxels['coors'])
-        for name, weight in model.pts_bbox_head.named_parameters():
-            if name.startswith(('conv_reg', 'conv_cls', 'conv_dir')) and name.endswith('weight'):
-                weight *= 0.1
-        if hasattr(model.pts_bbox_head, 'conv_cls'):
-            model.pts_bbox_head.conv_cls.bias.fill_(-3.0)
-    model.eval()
-
-
 def make(name: str, folder: Path, seed: int = 0):
     """A detector of a config with random weights, loaded from a checkpoint as users do."""
-    from mmdet3d.registry import MODELS
-
-    cfg = Config.fromfile(REPO / CONFIGS[name])
+    config, checkpoint = REPO / CONFIGS[name], folder / f'{name}.pth'
     with DefaultScope.overwrite_default_scope('mmdet3d'):
-        torch.manual_seed(seed)
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-        settle(model, street(8000))
-        checkpoint = folder / f'{name}.pth'
-        torch.save(dict(state_dict=model.state_dict()), checkpoint)
-        return load_detector(REPO / CONFIGS[name], checkpoint)
+        detector = untrained(config, street(8000), checkpoint, seed)
+        if name == 'pointpillars':  # its boxes and scores have to be of a usual size
+            head = detector.model.pts_bbox_head
+            with torch.no_grad():
+                for conv in (head.conv_cls, head.conv_reg, head.conv_dir_cls):
+                    conv.weight *= 0.1
+                head.conv_cls.bias.fill_(-3.0)
+    return detector
 
 
 @pytest.fixture(scope='session')
@@ -109,9 +85,25 @@ def exported(student, clouds, workplace):
     return folder, export(student, folder, check=clouds)
 
 
-@pytest.fixture(scope='session', params=['centerpoint', 'pointpillars'])
-def pillar_export(request, clouds, workplace):
-    """A pillar detector, its export, and what its meta.json says."""
-    detector = make(request.param, workplace)
-    folder = workplace / request.param
+def _pillar_export(name: str, clouds, workplace):
+    detector = make(name, workplace)
+    folder = workplace / name
     return detector, folder, export(detector, folder, check=clouds)
+
+
+@pytest.fixture(scope='session')
+def centerpoint(clouds, workplace):
+    """CenterPoint with pillars, its export, and what its meta.json says."""
+    return _pillar_export('centerpoint', clouds, workplace)
+
+
+@pytest.fixture(scope='session')
+def pointpillars(clouds, workplace):
+    """PointPillars, its export, and what its meta.json says."""
+    return _pillar_export('pointpillars', clouds, workplace)
+
+
+@pytest.fixture(params=['centerpoint', 'pointpillars'])
+def pillar_export(request):
+    """Both, one after the other."""
+    return request.getfixturevalue(request.param)

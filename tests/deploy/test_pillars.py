@@ -45,11 +45,9 @@ def test_clouds_without_pillars_run(pillar_export, points):
     assert boxes.shape[1] == 9
 
 
-def test_rotated_suppression_of_centers_is_that_of_mmdet3d(pillar_export, clouds):
-    detector, _, meta = pillar_export
+def test_rotated_suppression_of_centers_is_that_of_mmdet3d(centerpoint, clouds):
+    detector, _, _ = centerpoint
     head = detector.model.pts_bbox_head
-    if meta['decoding']['type'] != 'centers':
-        pytest.skip('an anchor head suppresses in its own way')
     before = head.test_cfg['nms_type']
     head.test_cfg['nms_type'] = 'rotate'
     try:
