@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from deploy.dense import OUTPUTS, DensePart, trace
+from deploy.dense import OUTPUTS, DensePart, check_head, trace
 from deploy.encoder import encode
 from deploy.graph import Graph
 from deploy.layers import stages_of
@@ -85,6 +85,7 @@ def decoding(detector: nn.Module) -> dict[str, Any]:
     from bevfusion.nms import GROUPS
 
     head = detector.bbox_head
+    check_head(head)
     nms = head.test_cfg.get('nms_type')
     if nms not in (None, 'circle', 'rotate'):
         raise ValueError(f"nms_type is {nms!r}; exported are None, 'circle' and 'rotate'")

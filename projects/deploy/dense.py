@@ -32,13 +32,7 @@ class DensePart(nn.Module):
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
-        from bevfusion.transfusion_head import TransFusionHead
-
-        if not isinstance(detector.bbox_head, TransFusionHead):
-            raise ValueError(
-                f'the head is a {type(detector.bbox_head).__name__}; of BEVFusion detectors only '
-                'those with a TransFusionHead are exported'
-            )
+        check_head(detector.bbox_head)
         self.pts_backbone, self.pts_neck = detector.pts_backbone, detector.pts_neck
         self.bbox_head = detector.bbox_head
         # The score's threshold is applied by the runtime, where it can be changed.
@@ -72,6 +66,21 @@ class DensePart(nn.Module):
         )
         decoded = (boxes, scores, labels, self._coder.keep_mask(boxes, scores))
         return {**{name: t[0] for name, t in zip(OUTPUTS, decoded, strict=True)}, **layers}
+
+
+def check_head(head: nn.Module) -> None:
+    """Check that a BEVFusion detector's head is the one that is exported.
+
+    Raises:
+        ValueError: It is of another kind.
+    """
+    from bevfusion.transfusion_head import TransFusionHead
+
+    if not isinstance(head, TransFusionHead):
+        raise ValueError(
+            f'the head is a {type(head).__name__}; of BEVFusion detectors only those with a '
+            'TransFusionHead are exported'
+        )
 
 
 _CODES = ('center', 'height', 'dim', 'rot', 'vel', 'heatmap')

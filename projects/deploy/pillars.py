@@ -44,8 +44,8 @@ class PillarPart(nn.Module):
                     f'pillar detectors with a {expected.__name__}'
                 )
         anchors = None
+        check_head(self.head)
         if not is_center_head(self.head):
-            self._check_anchor_head()
             anchors = self._make_anchors()
         self.register_buffer('anchors', anchors, persistent=False)
 
@@ -89,26 +89,6 @@ class PillarPart(nn.Module):
             'anchors': self.anchors.clone(),
         }
 
-    def _check_anchor_head(self) -> None:
-        from mmdet3d.models import Anchor3DHead
-        from mmdet3d.models.task_modules.coders import DeltaXYZWLHRBBoxCoder
-
-        head = self.head
-        if type(head) is not Anchor3DHead:
-            raise ValueError(
-                f'the head is a {type(head).__name__}; of pillar detectors those with a CenterHead '
-                'or an Anchor3DHead are exported'
-            )
-        wanted = {
-            'use_sigmoid_cls is True': head.use_sigmoid_cls,
-            'use_direction_classifier is True': head.use_direction_classifier,
-            'bbox_coder is a DeltaXYZWLHRBBoxCoder': type(head.bbox_coder) is DeltaXYZWLHRBBoxCoder,
-            'there is one level of anchors': head.prior_generator.num_levels == 1,
-        }
-        for condition, holds in wanted.items():
-            if not holds:
-                raise ValueError(f'an Anchor3DHead is exported where {condition}; here it is not')
-
     @torch.no_grad()
     def _make_anchors(self) -> Tensor:
         """Anchors (A, 7 or 9) in the order of the head's maps."""
@@ -127,6 +107,37 @@ def part(detector: nn.Module, name: str) -> nn.Module:
     raise ValueError(
         f'a {type(detector).__name__} without {name}; exported are BEVFusion and pillar detectors'
     )
+
+
+def check_head(head: nn.Module) -> None:
+    """Check that a head is among those that the runtime decodes.
+
+    Raises:
+        ValueError: It is not; the message says what is expected.
+    """
+    from mmdet3d.models import Anchor3DHead
+    from mmdet3d.models.task_modules.coders import DeltaXYZWLHRBBoxCoder
+
+    if is_center_head(head):
+        if head.bbox_coder.post_center_range is None:
+            raise ValueError(
+                'the box coder has no post_center_range, without which CenterHead decodes nothing'
+            )
+        return
+    if type(head) is not Anchor3DHead:
+        raise ValueError(
+            f'the head is a {type(head).__name__}; of pillar detectors those with a CenterHead or '
+            'an Anchor3DHead are exported'
+        )
+    wanted = {
+        'use_sigmoid_cls is True': head.use_sigmoid_cls,
+        'use_direction_classifier is True': head.use_direction_classifier,
+        'bbox_coder is a DeltaXYZWLHRBBoxCoder': type(head.bbox_coder) is DeltaXYZWLHRBBoxCoder,
+        'there is one level of anchors': head.prior_generator.num_levels == 1,
+    }
+    for condition, holds in wanted.items():
+        if not holds:
+            raise ValueError(f'an Anchor3DHead is exported where {condition}; here it is not')
 
 
 def is_center_head(head: nn.Module) -> bool:
@@ -219,6 +230,7 @@ def box_numbers(detector: nn.Module) -> int:
 def decoding(detector: nn.Module) -> dict[str, Any]:
     """What the runtime is told to make boxes of the maps."""
     head = part(detector, 'bbox_head')
+    check_head(head)
     return _of_centers(head) if is_center_head(head) else _of_anchors(head)
 
 
@@ -226,8 +238,6 @@ def _of_centers(head: nn.Module) -> dict[str, Any]:
     coder, cfg = head.bbox_coder, head.test_cfg
     starts = np.cumsum([0, *head.num_classes]).tolist()
     factor = coder.out_size_factor
-    if coder.post_center_range is None:
-        raise ValueError('the box coder has no post_center_range, without which it decodes nothing')
     rotates = cfg['nms_type'] == 'rotate'
     return dict(
         type='centers',

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 
 from deploy import pillars
 from deploy.check import match_boxes, predict
@@ -57,6 +58,32 @@ def test_rotated_suppression_of_centers_is_that_of_mmdet3d(centerpoint, clouds):
         head.test_cfg['nms_type'] = before
     match = match_boxes(wanted, got, 1e-4, 1e-6)
     assert len(match.pairs) == len(wanted[0]) == len(got[0]) > 20
+
+
+def test_detectors_that_name_their_parts_otherwise_are_read_as_well(pointpillars, clouds):
+    detector, _, meta = pointpillars
+    cfg = detector.cfg.model.to_dict()
+    parts = {name.removeprefix('pts_'): cfg[name] for name in cfg if name.startswith('pts_')}
+    settings = {name: cfg[name]['pts'] for name in ('train_cfg', 'test_cfg')}
+    voxelnet = MODELS.build(
+        dict(type='VoxelNet', data_preprocessor=cfg['data_preprocessor'], **parts, **settings)
+    ).eval()
+    weights = detector.model.state_dict()
+    voxelnet.load_state_dict({name.removeprefix('pts_'): w for name, w in weights.items()})
+    assert pillars.decoding(voxelnet) == meta['decoding']
+    wanted = predict(voxelnet, clouds[1])
+    got = decoded(voxelnet, pillars.torch_layers(voxelnet, clouds[1]))
+    assert len(match_boxes(wanted, got, 1e-4, 1e-6).pairs) == len(wanted[0]) > 20
+
+
+def test_anchor_heads_that_the_runtime_does_not_decode_are_refused(pointpillars):
+    head = pointpillars[0].model.pts_bbox_head
+    head.use_direction_classifier = False
+    try:
+        with pytest.raises(ValueError, match='use_direction_classifier is True'):
+            pillars.decoding(pointpillars[0].model)
+    finally:
+        head.use_direction_classifier = True
 
 
 def test_another_head_is_refused_by_name():
