@@ -46,7 +46,7 @@ def main() -> None:
         for section in args.only:
             for name, measure in networks.rows(section).items():
                 rows = results.setdefault(section, {})
-                if name in rows and not args.again:
+                if (name in rows and not args.again) or (args.rows and name not in args.rows):
                     continue
                 rows[name] = measure()
                 results['run'] = {
@@ -71,6 +71,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument('--only', nargs='+', choices=SECTIONS, default=SECTIONS)
+    parser.add_argument('--rows', nargs='+', help='of the sections, e.g. mini S; default: all')
     parser.add_argument('--data', type=Path, default='data/lidarsim')
     parser.add_argument('--dense-data', type=Path, default='data/lidarsim_dense')
     parser.add_argument('--frames', type=int, default=3, help='frames compared and timed')
