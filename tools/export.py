@@ -17,8 +17,6 @@ from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
-import numpy as np
-
 from deploy.extra import require_extra
 from mmdistill import apis
 
@@ -31,18 +29,19 @@ def main() -> None:
         apis.check_checkpoint(args.checkpoint)
         from deploy.export import export
         from deploy.loading import load_detector
+        from deploy.tables import report
 
         detector = load_detector(args.config, args.checkpoint, args.cfg_options)
-        clouds = load_clouds(detector, args)
+        check, calibration = load_clouds(detector, args)
         meta = export(
             detector,
             args.out,
             form=args.form,
             precision='int8' if args.int8 else 'float16' if args.fp16 else 'float32',
-            check=clouds[: args.check],
-            calibration=clouds[: args.int8],
+            check=check,
+            calibration=calibration,
         )
-    print(report(args.out, meta))
+        print(report(args.out, meta))
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,46 +68,25 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         type=Path,
         metavar='CLOUD.bin',
-        help="clouds to check and calibrate with; default: the config's test data",
+        help="clouds to check and calibrate with; default: the config's test and training data",
     )
     apis.add_cfg_options(parser)
     return parser.parse_args()
 
 
-def load_clouds(detector, args: argparse.Namespace) -> list[np.ndarray]:
-    """Clouds of ``--points``, else as many of the test data as are needed."""
+def load_clouds(detector, args: argparse.Namespace) -> tuple[list, list]:
+    """Clouds to check with and to calibrate with, as many as are asked for."""
     from deploy.export import family_of
     from deploy.frames import clouds_of_config, clouds_of_files
 
-    number = max(args.check, args.int8)
     if args.points:
         columns = family_of(detector.model).voxel_grid(detector.model).columns
-        return clouds_of_files(args.points, columns)
-    if not number:
-        return []
-    apis.check_data(detector.cfg, loaders=('test_dataloader',))
-    return clouds_of_config(detector.cfg, number)
-
-
-def report(out: Path, meta: dict) -> str:
-    """What was written, and how far it is from torch."""
-    lines = [f'{out / name}: {(out / name).stat().st_size / 1e6:.2f} MB' for name in meta['files']]
-    check, drift = meta['check'], meta.get('drift')
-    if check is None:
-        lines.append('not checked against torch (--check 0)')
-    elif 'boxes' in check:
-        lines.append(
-            f'{check["frames"]} frames against torch: cells equal, {check["boxes"]} boxes within '
-            f'{check["box_error"]:.1e} m, scores within {check["score_error"]:.1e}'
-        )
-    else:
-        lines.append(f'{check["frames"]} frames against torch: {check}')
-    if drift:
-        lines.append(
-            f'{meta["precision"]}: {drift["found"]:.1%} of the best boxes found, centres off by '
-            f'{drift["center_error"]:.3f} m, scores by {drift["score_error"]:.4f}'
-        )
-    return '\n'.join(lines)
+        clouds = clouds_of_files(args.points, columns)
+        return clouds[: args.check], clouds[: args.int8]
+    if args.check or args.int8:
+        apis.check_data(detector.cfg, loaders=('test_dataloader',))
+    check = clouds_of_config(detector.cfg, args.check)
+    return check, clouds_of_config(detector.cfg, args.int8, of_training=True)
 
 
 if __name__ == '__main__':

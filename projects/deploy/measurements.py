@@ -31,7 +31,7 @@ PILLARS = {
     'PointPillars': 'configs/pointpillars/pointpillars_mini.py',
 }
 _PRECISIONS = {'student in ONNX': 'float32', 'student in INT8': 'int8'}
-_CALIBRATION_FRAMES = 16
+_CALIBRATION_FRAMES = 64
 
 
 class Networks:
@@ -128,11 +128,8 @@ class Networks:
         """Folder of the trained student's export."""
         folder = self.folder / f'student_{precision}'
         if not folder.exists():
-            # INT8 sees frames on which it is not evaluated.
             cfg = _on(self._trained.cfg, self.data)
-            train = Config(dict(test_dataloader=dict(dataset=cfg.test_dataloader.dataset)))
-            train.test_dataloader.dataset.ann_file = 'nuscenes_infos_train.pkl'
-            calibration = clouds_of_config(train, _CALIBRATION_FRAMES)
+            calibration = clouds_of_config(cfg, _CALIBRATION_FRAMES, of_training=True)
             check = clouds_of_config(cfg, self.frames)
             export(self._trained, folder, 'onnx', precision, check, calibration)
         return folder

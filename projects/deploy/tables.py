@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 Result = Mapping[str, Mapping[str, Any]]
@@ -18,6 +19,33 @@ def as_markdown(result: Result) -> str:
     makers = (_files, _speed, _pillars, _accuracy)
     tables = [make(result[make.__name__[1:]]) for make in makers if result.get(make.__name__[1:])]
     return '\n\n'.join([*tables, _origin(result['run'])]) + '\n'
+
+
+def report(folder: Path, meta: Mapping[str, Any]) -> str:
+    """What an export wrote, and how far it is from torch, in a few lines.
+
+    Args:
+        folder: Of the export.
+        meta: What its ``meta.json`` says.
+    """
+    files = [folder / name for name in meta['files']]
+    lines = [f'{file}: {file.stat().st_size / 1e6:.2f} MB' for file in files]
+    check, drift = meta['check'], meta.get('drift')
+    if check is None:
+        lines.append('not checked against torch')
+    elif 'boxes' in check:
+        lines.append(
+            f'{check["frames"]} frames against torch: cells equal, {check["boxes"]} boxes within '
+            f'{check["box_error"]:.1e} m, scores within {check["score_error"]:.1e}'
+        )
+    else:
+        lines.append(f'{check["frames"]} frames against spconv, run by {check["run_by"]}: {check}')
+    if drift:
+        lines.append(
+            f'{meta["precision"]}: {drift["found"]:.1%} of the best boxes found, centres off by '
+            f'{drift["center_error"]:.3f} m, scores by {drift["score_error"]:.4f}'
+        )
+    return '\n'.join(lines)
 
 
 def deploy_table(rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -46,12 +46,11 @@ def make(name: str, folder: Path, seed: int = 0):
     config, checkpoint = REPO / CONFIGS[name], folder / f'{name}.pth'
     with DefaultScope.overwrite_default_scope('mmdet3d'):
         detector = untrained(config, street(8000), checkpoint, seed)
-        if name == 'pointpillars':  # its boxes and scores have to be of a usual size
+        if name == 'pointpillars':  # some scores have to be above the threshold
             head = detector.model.pts_bbox_head
             with torch.no_grad():
-                for conv in (head.conv_cls, head.conv_reg, head.conv_dir_cls):
-                    conv.weight *= 0.1
-                head.conv_cls.bias.fill_(-3.0)
+                head.conv_cls.weight *= 3
+                head.conv_cls.bias.fill_(-3.5)
     return detector
 
 
