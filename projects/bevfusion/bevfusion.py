@@ -78,7 +78,9 @@ class BEVFusion(Base3DDetector):
                 f'the config has {camera}; this package is the LiDAR branch alone. Remove them, '
                 "or use MMDetection3D's own BEVFusion project for LiDAR + camera"
             )
-        unknown = sorted(set(others) - set(_CAMERA_PARTS))
+        # mmdet3d.apis set train_cfg to None in the config of any model.
+        allowed = {*_CAMERA_PARTS, *(['train_cfg'] if others.get('train_cfg') is None else [])}
+        unknown = sorted(set(others) - allowed)
         if unknown:
             raise ValueError(f'BEVFusion does not know the arguments {unknown}')
         if voxelize_cfg is None:
@@ -133,6 +135,13 @@ class BEVFusion(Base3DDetector):
         points = batch_inputs_dict['points']
         voxels = batch_inputs_dict.get('pts_voxels')
         feats, coords, _ = self.voxelize(points) if voxels is None else voxels
+        expected = getattr(self.pts_middle_encoder, 'in_channels', feats.shape[1])
+        if feats.shape[1] != expected:
+            raise ValueError(
+                f'points have {feats.shape[1]} columns, and in_channels of pts_middle_encoder is '
+                f'{expected}: set in_channels={feats.shape[1]}, or let the pipeline load '
+                f'{expected} columns (use_dim of LoadPointsFromFile and LoadPointsFromMultiSweeps)'
+            )
         return self.pts_middle_encoder(feats, coords, len(points))
 
     @torch.no_grad()

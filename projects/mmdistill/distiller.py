@@ -9,21 +9,25 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill.checkpoints import for_distiller
+from mmdistill.classes import config_classes, name_classes
 from mmdistill.contracts import SampleMemory, Targets
 from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
 from mmdistill.link import Link, build_schedules, weight_at
 from mmdistill.reading.recorder import FeatureRecorder
 from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
 from mmdistill.step import Step
-from mmdistill.teacher import Teacher, load_strictly, read_model_config
+from mmdistill.teacher import Teacher, load_strictly, read_config, read_model_config
 from mmdistill.utils.checkpoint import load_weights
 
 LOSS_PREFIX = 'distill/'
+STUDENT_KEYS = ('config', 'checkpoint')
 
 
 @MODELS.register_module()
@@ -53,8 +57,9 @@ class Distiller(BaseModel):
 
     Args:
         student: Config of the student, any MMEngine ``BaseModel``; or ``dict(config=...)``, a
-            config file's path or its content as for a teacher, and on request ``checkpoint=...``,
-            weights to start from.
+            config file's path or its content as for a teacher, on request with ``checkpoint=...``,
+            weights to start from, and with changes of the model, such as
+            ``bbox_head=dict(num_proposals=100)``.
         teacher: Arguments of :class:`~mmdistill.Teacher`.
         teachers: Instead of ``teacher``, several by name; links choose by ``teacher_name``.
         links: Arguments of :class:`~mmdistill.Link` by the link's name.
@@ -62,6 +67,7 @@ class Distiller(BaseModel):
             teacher predicts to what the student is trained on.
         student_weight: Factor of the student's own losses, or ``dict(weight=..., schedule=...)``
             with schedules as of a link.
+        train_cfg: Nothing; ``mmdet3d.apis`` set it to ``None`` in the config of any model.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -76,10 +82,15 @@ class Distiller(BaseModel):
         teachers: dict[str, dict] | None = None,
         targets: dict | None = None,
         student_weight: float | dict = 1.0,
+        train_cfg: None = None,
     ) -> None:
         super().__init__()
-        config, self._student_checkpoint = _student_config(student)
-        self.student: BaseModel = MODELS.build(config)
+        if train_cfg is not None:
+            raise ValueError('train_cfg belongs to the student: model.student.train_cfg')
+        config = read_student_config(student)
+        self._student_checkpoint = student.get('checkpoint') if 'type' not in student else None
+        self.student: BaseModel = MODELS.build(read_model_config(config, 'student'))
+        name_classes(self.student, config_classes(config), 'config of the student')
         self._student_weight, self._student_schedules = _scheduled(student_weight)
         with _own_random_numbers():
             self.teachers = _Teachers(_build_teachers(teacher, teachers))
@@ -216,6 +227,22 @@ class Distiller(BaseModel):
                 link.init_weights()
         for teacher in self.teachers.values():
             teacher.load()
+        self.bind_classes()
+
+    def bind_classes(self) -> None:
+        """Compare the classes of the models by name, where links and targets read them.
+
+        Done where the run starts: then the teachers' checkpoints have told theirs, and
+        :class:`~mmdistill.hooks.DistillHook` those of the data set.
+
+        Raises:
+            ValueError: Classes do not fit; the message gives both lists.
+        """
+        for link in self.links.values():
+            link.bind_classes(self.student, self.teachers[link.teacher_name].model)
+        if self.targets is not None:
+            teacher = self.teachers[self._target_teacher]
+            self.targets.bind_classes(self.student, teacher.model)
 
     @property
     def memories(self) -> dict[str, SampleMemory]:
@@ -290,6 +317,18 @@ class Distiller(BaseModel):
             return self.student.data_preprocessor
         return DistillDataPreprocessor(self.student.data_preprocessor, own)
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load a plain model's weights as the student's; weights that lack some are refused."""
+        fit = for_distiller(state_dict, self.student.state_dict(), prefix)
+        if not fit.is_complete:
+            raise ValueError(
+                f'the weights do not fit the student, {type(self.student).__name__}: {fit}; give '
+                'the config that the file was trained with, or a file of this config'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     # ------------------------------------------------------------------ teachers move along
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
         for teacher in self.teachers.owned():
@@ -352,16 +391,31 @@ class _Arguments:
         return self._bound.kwargs
 
 
-def _student_config(student: dict) -> tuple[dict, str | None]:
-    """Return the model's config, and the checkpoint to start from."""
+def read_student_config(student: dict) -> Config:
+    """Return the config of a distiller's student.
+
+    Args:
+        student: The student as a distiller takes it.
+
+    Returns:
+        The content of its config file, if it is one, with the changes beside it; else a config
+        with nothing but its ``model``.
+
+    Raises:
+        ValueError: A change is no part of the model.
+    """
     if 'type' in student or 'config' not in student:
-        return copy.deepcopy(student), None
-    unknown = set(student) - {'config', 'checkpoint'}
+        return Config(dict(model=copy.deepcopy(dict(student))))
+    config = Config(dict(read_config(student['config'], 'student')))
+    changes = {key: value for key, value in student.items() if key not in STUDENT_KEYS}
+    unknown = sorted(set(changes) - set(config.model))
     if unknown:
         raise ValueError(
-            f'student takes a model, or config and checkpoint; it has {sorted(unknown)}, too'
+            f'student takes {STUDENT_KEYS}, and changes of its model; {unknown} are neither: its '
+            f'model has {sorted(config.model)}'
         )
-    return read_model_config(student['config'], 'student'), student.get('checkpoint')
+    config.merge_from_dict(dict(model=changes))
+    return config
 
 
 def _scheduled(weight: float | dict) -> tuple[float, list]:

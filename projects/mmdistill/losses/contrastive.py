@@ -71,7 +71,7 @@ class CRDLoss(EmbeddingLoss):
             loss_weight,
             init_cfg,
         )
-        self.sampler, self.needs = sampler, sampler.needs
+        self.sampler, self.needs, self.joins = sampler, sampler.needs, sampler.joins
         self.memory: SampleMemory = MODELS.build(
             {**sampler.memory, **(memory or {}), 'embed_dims': embed_dims}
         )
