@@ -71,8 +71,9 @@ def quantised(model: onnx.ModelProto, calibration: Sequence[Inputs]) -> onnx.Mod
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """A dense part in float16, but for what compares and what places.
 
-    Modules with weights compute in float16. What the head does between them stays in float32: the
-    peak test asks whether a score equals the largest around it, which is never so when one of the
+    Modules with weights compute in float16. The encoder of pillars stays in float32, as it
+    subtracts places in metres, and so does what the head does between its modules: the peak test
+    asks whether a score equals the largest around it, which is never so when one of the
     two was rounded in between, and a place among hundreds of cells has no decimals left in 16 bits.
 
     Args:
@@ -84,7 +85,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    kept = [node.name for node in model.graph.node if not _is_in_module(node)]
+    kept = [node.name for node in model.graph.node if not _may_be_halved(node)]
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     half = convert_float_to_float16(
@@ -107,8 +108,9 @@ def _makes_heatmap(node: onnx.NodeProto) -> bool:
     return any(part in weight for part in ('.heatmap', '.conv_cls.'))
 
 
-def _is_in_module(node: onnx.NodeProto) -> bool:
-    """Whether torch's exporter says that a module within the dense part wrote a node."""
+def _may_be_halved(node: onnx.NodeProto) -> bool:
+    """Whether torch's exporter says that a module behind the voxels wrote a node."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = ast.literal_eval(notes.get('pkg.torch.onnx.name_scopes', '[]'))
-    return any(scope.startswith('module.') for scope in scopes)
+    modules = [scope for scope in scopes if scope.startswith('module.')]
+    return bool(modules) and not modules[0].startswith('module.voxel_encoder')

@@ -11,9 +11,6 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-pytest.importorskip('onnx', reason='exports need the extra [deploy]')
-pytest.importorskip('onnxruntime', reason='exports need the extra [deploy]')
-
 from deploy import bevfusion
 from deploy.bench import untrained
 from deploy.export import export
