@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 from tools._start import ROOT, end_with_a_sentence, prepare_process
 
-prepare_process()
+prepare_process(keep_freed_memory=False)  # torch as it runs by itself
 
 from deploy.measurements import SECTIONS, Networks
 from deploy.tables import as_markdown, deploy_table, origin_of_deploy_table
