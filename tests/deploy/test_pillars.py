@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 from mmdet3d.registry import MODELS
+from mmengine.registry import DefaultScope
 
 from deploy import pillars
 from deploy.check import match_boxes, predict
@@ -65,9 +66,9 @@ def test_detectors_that_name_their_parts_otherwise_are_read_as_well(pointpillars
     cfg = detector.cfg.model.to_dict()
     parts = {name.removeprefix('pts_'): cfg[name] for name in cfg if name.startswith('pts_')}
     settings = {name: cfg[name]['pts'] for name in ('train_cfg', 'test_cfg')}
-    voxelnet = MODELS.build(
-        dict(type='VoxelNet', data_preprocessor=cfg['data_preprocessor'], **parts, **settings)
-    ).eval()
+    cfg = dict(type='VoxelNet', data_preprocessor=cfg['data_preprocessor'], **parts, **settings)
+    with DefaultScope.overwrite_default_scope('mmdet3d'):
+        voxelnet = MODELS.build(cfg).eval()
     weights = detector.model.state_dict()
     voxelnet.load_state_dict({name.removeprefix('pts_'): w for name, w in weights.items()})
     assert pillars.decoding(voxelnet) == meta['decoding']
