@@ -59,12 +59,11 @@ def test_the_metric_gets_the_boxes_of_torch(student, exported, test_config, tmp_
 
 def numbers_of(boxes, name):
     """Place, size, velocity and score of the boxes of a class."""
-    keys = ('translation', 'size', 'velocity')
+    chosen = [box for box in boxes if box['detection_name'] == name]
     return np.array(
         [
-            [*sum((box[key] for key in keys), []), box['detection_score']]
-            for box in boxes
-            if box['detection_name'] == name
+            [*box['translation'], *box['size'], *box['velocity'], box['detection_score']]
+            for box in chosen
         ]
     )
 
