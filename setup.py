@@ -29,7 +29,10 @@ setup(
         'pillow',
         'scipy',
     ],
-    extras_require={'dev': ['pytest', 'pytest-xdist', 'ruff']},
+    extras_require={
+        'dev': ['pytest', 'pytest-xdist', 'ruff'],
+        'deploy': ['onnx==1.23.2', 'onnxscript==0.7.2', 'onnxruntime==1.32.0'],
+    },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
         'Operating System :: POSIX :: Linux',
