@@ -2,7 +2,7 @@
 # layout whose figures are not those of the teacher's and the students' data set.
 _base_ = './clip_teacher_mini.py'
 data_root = 'data/videosim_kinetics/'
-max_epochs = 14
+max_epochs = 20
 model = dict(neck=dict(_delete_=True, type='TemporalPool', mode='mean'))
 load_from = None
 open_video = dict(type='OpenVideo', cache=True, short_side={{_base_.size}})

@@ -8,7 +8,7 @@ encoder = dict(
     stem=dict(type='ConvStem', channels=stem),
     config=dict(
         model_type='clip_vision_model',
-        image_size=6,  # 48 pixels behind three halvings
+        image_size=5,  # 40 pixels behind three halvings
         patch_size=1,
         num_channels=stem[-1],
         hidden_size=width,
@@ -30,5 +30,5 @@ model = dict(
     neck=dict(type='TemporalPool', mode='transformer', num_frames={{_base_.num_frames}}),
     head=dict(type='ClassificationHead', num_classes={{_base_.num_classes}}),
 )
-load_from = 'work_dirs/clip_frames_mini/epoch_14.pth'
+load_from = 'work_dirs/clip_frames_mini/epoch_20.pth'
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

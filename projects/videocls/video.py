@@ -75,7 +75,8 @@ class VideoReader:
     def _open(self) -> cv2.VideoCapture:
         if not Path(self.path).is_file():
             raise VideoError(f'no video at {self.path}')
-        capture = cv2.VideoCapture(self.path)
+        # One thread: clips are short, and loaders bring processes of their own.
+        capture = cv2.VideoCapture(self.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not capture.isOpened():
             size = Path(self.path).stat().st_size
             raise VideoError(

@@ -2,9 +2,9 @@
 custom_imports = dict(imports=['mmdistill', 'mmdistill_hf', 'videocls'], allow_failed_imports=False)
 default_scope = 'mmengine'
 data_root = 'data/videosim/'
-num_classes, num_frames, size = 12, 8, 48
+num_classes, num_frames, size = 12, 8, 40
 dataset_type = 'UCF101Dataset'
-open_video = dict(type='OpenVideo', cache=True, short_side=size)  # 0.4 GB for all clips
+open_video = dict(type='OpenVideo', cache=True, short_side=size)  # 0.3 GB for all clips
 train_pipeline = [
     open_video,
     dict(type='SampleFrames', num_frames=num_frames, random=True),
