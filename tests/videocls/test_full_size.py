@@ -15,7 +15,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'video'
 NARROW_CLIP = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
 NARROW_MOBILEVIT = dict(
     hidden_sizes=[16, 16, 16],
-    neck_hidden_sizes=[4, 4, 8, 8, 8, 8, 320],
+    neck_hidden_sizes=[2, 2, 4, 8, 8, 8, 320],
+    expand_ratio=1.0,
     num_attention_heads=2,
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
