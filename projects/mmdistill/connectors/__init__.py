@@ -3,24 +3,21 @@
 from mmdistill.connectors.concat import ConcatConnector
 from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.projector import MLPProjector
-from mmdistill.connectors.resize import RangeConnector, ResizeConnector
+from mmdistill.connectors.resize import ResizeConnector
 from mmdistill.connectors.sparse import SparseLinearConnector
 from mmdistill.connectors.tokens import (
     SequenceConnector,
     TokenPoolConnector,
     TokensToMapConnector,
 )
-from mmdistill.connectors.transpose import TransposeConnector
 
 __all__ = [
     'ConcatConnector',
     'ConvConnector',
     'MLPProjector',
-    'RangeConnector',
     'ResizeConnector',
     'SequenceConnector',
     'SparseLinearConnector',
     'TokenPoolConnector',
     'TokensToMapConnector',
-    'TransposeConnector',
 ]
