@@ -3,7 +3,10 @@
 _base_ = './clip_teacher_mini.py'
 data_root = 'data/videosim_kinetics/'
 max_epochs = 20
-model = dict(neck=dict(_delete_=True, type='TemporalPool', mode='mean'))
+model = dict(
+    backbone=dict(frozen=False),
+    neck=dict(_delete_=True, type='TemporalPool', mode='mean'),
+)
 load_from = None
 open_video = dict(type='OpenVideo', cache=True, short_side={{_base_.size}})
 dataset = dict(

@@ -1,10 +1,11 @@
-# CLIP in small, with the order of frames: the teacher of the mini chain. Its image encoder starts
-# from clip_frames_mini.py's, which was trained on single frames.
+# CLIP in small, frozen as the large one, under a temporal transformer that is trained: the teacher
+# of the mini chain. Its image encoder is clip_frames_mini.py's, which has learned single frames.
 _base_ = ['./_base_/videosim.py', './_base_/schedule_mini.py']
 width, stem = 128, (24, 48, 96)
 encoder = dict(
     type='HFVisionEncoder',
     pool='projection',
+    frozen=True,
     stem=dict(type='ConvStem', channels=stem),
     config=dict(
         model_type='clip_vision_model',

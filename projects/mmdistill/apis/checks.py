@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,10 +62,8 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
         checkpoint = teacher.get('checkpoint')
         if not isinstance(checkpoint, str) or '://' in checkpoint:
             continue
-        try:
+        with contextlib.suppress(FileNotFoundError):  # RUN/best of a run that is not there yet
             checkpoint = resolve_checkpoint(checkpoint)
-        except FileNotFoundError:
-            pass  # RUN/best or RUN/last of a run that is not there yet
         if Path(checkpoint).exists():
             continue
         config = teacher.get('config')
