@@ -3,7 +3,7 @@
 Example:
     python tools/create_videosim.py --out data/videosim
     python tools/create_videosim.py --out data/videosim_kinetics --layout kinetics --trimmed \
-        --train-groups 150 --test-groups 10 --clips 1 --frames 16
+        --train-groups 150 --val-groups 5 --test-groups 5 --clips 1 --frames 16
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--layout', choices=LAYOUTS, default=defaults.layout)
     for name, text in (
         ('train_groups', 'figures a class in the training split'),
-        ('test_groups', 'the same in the test split'),
+        ('val_groups', 'the same for validation'),
+        ('test_groups', 'the same for the test'),
         ('clips', 'clips a figure'),
         ('frames', 'frames a clip, at 16 a second'),
         ('size', 'height and width in pixels'),

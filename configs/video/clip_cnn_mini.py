@@ -8,7 +8,7 @@ model = dict(
     student_weight=task_weight,
     teacher=dict(
         config='configs/video/clip_teacher_mini.py',
-        checkpoint='work_dirs/clip_teacher_mini/last',
+        checkpoint='work_dirs/clip_teacher_mini/best',
     ),
     links=dict(
         feature=dict(

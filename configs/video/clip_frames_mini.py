@@ -54,9 +54,13 @@ val_dataloader = dict(
         ],
     ),
 )
-test_dataloader = val_dataloader
+test_dataloader = dict(
+    dataset=dict(
+        val_dataloader['dataset'], ann_file='test.csv', data_prefix=dict(video='videos/test')
+    ),
+)
 param_scheduler = [
     _base_.param_scheduler[0],
     dict(_base_.param_scheduler[1], end=max_epochs, T_max=max_epochs - 1),
 ]
-train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)

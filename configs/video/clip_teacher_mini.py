@@ -31,5 +31,5 @@ model = dict(
     neck=dict(type='TemporalPool', mode='transformer', num_frames={{_base_.num_frames}}),
     head=dict(type='ClassificationHead', num_classes={{_base_.num_classes}}),
 )
-load_from = 'work_dirs/clip_frames_mini/epoch_20.pth'
+load_from = 'work_dirs/clip_frames_mini/model_best.pth'
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -12,7 +12,7 @@ from videosim.actions import ACTIONS
 
 FPS = 16
 LAYOUTS = ('ucf101', 'kinetics')
-SPLITS = ('train', 'test')
+SPLITS = ('train', 'val', 'test')
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Parameters:
     Args:
         layout: ``'ucf101'`` or ``'kinetics'``.
         train_groups: Groups a class in the training split, 1 to 999.
-        test_groups: The same for the test split (Kinetics calls it ``val``).
+        val_groups: The same for validation.
+        test_groups: The same for the test.
         clips: Clips a group.
         frames: Frames a clip, at 16 a second; at least 8.
         size: Height and width in pixels; at least 32.
@@ -37,7 +38,8 @@ class Parameters:
     """
 
     layout: str = 'ucf101'
-    train_groups: int = 54
+    train_groups: int = 48
+    val_groups: int = 6
     test_groups: int = 21
     clips: int = 2
     frames: int = 32
@@ -50,6 +52,7 @@ class Parameters:
             raise ValueError(f'layout is one of {LAYOUTS}, not {self.layout!r}')
         limits = {
             'train_groups': (1, 999),
+            'val_groups': (1, 999),
             'test_groups': (1, 999),
             'clips': (1, 99),
             'frames': (8, 1000),
@@ -69,7 +72,7 @@ class Item:
     Args:
         path: Of its file, relative to the data set's folder.
         action: Its class.
-        split: ``'train'`` or ``'test'``.
+        split: ``'train'``, ``'val'`` or ``'test'``.
         group: Seed of its group's look.
         number: Of the clip within the group.
     """
@@ -95,24 +98,27 @@ def write_lists(root: Path, parameters: Parameters) -> None:
 
 
 def _items(parameters: Parameters, split: str) -> Iterator[Item]:
-    groups = parameters.train_groups if split == 'train' else parameters.test_groups
+    groups = {name: getattr(parameters, f'{name}_groups') for name in SPLITS}
+    # Test groups come first, as in UCF101's first split.
+    first = {'test': 1, 'val': 1 + groups['test'], 'train': 1 + groups['test'] + groups['val']}
     for label, action in enumerate(ACTIONS):
-        for group in range(1, groups + 1):
-            seed = (parameters.seed, LAYOUTS.index(parameters.layout), SPLITS.index(split), group)
+        for group in range(first[split], first[split] + groups[split]):
+            seed = (parameters.seed, LAYOUTS.index(parameters.layout), group)
             for number in range(1, parameters.clips + 1):
                 if parameters.layout == 'ucf101':
-                    # Test groups come first, as in UCF101's first split.
-                    shown = group + (parameters.test_groups if split == 'train' else 0)
-                    name = f'v_{action}_g{shown:02d}_c{number:02d}.mp4'
+                    name = f'v_{action}_g{group:02d}_c{number:02d}.mp4'
                     path = Path('UCF-101') / action / name
                 else:
                     name = _kinetics_name(parameters, split, label, group, number)
-                    path = Path('videos') / _kinetics_split(split) / action / name
+                    path = Path('videos') / split / action / name
                 yield Item(path, action, split, seed, number)
 
 
 def _write_ucf101_lists(root: Path, parameters: Parameters) -> None:
-    """``classInd.txt``, ``trainlist01.txt`` with labels from 1, ``testlist01.txt`` without."""
+    """``classInd.txt``, ``trainlist01.txt`` with labels from 1, the others without.
+
+    UCF101 itself has no ``vallist01.txt``.
+    """
     folder = root / 'ucfTrainTestlist'
     folder.mkdir()
     numbers = {action: number for number, action in enumerate(ACTIONS, 1)}
@@ -128,19 +134,14 @@ def _write_ucf101_lists(root: Path, parameters: Parameters) -> None:
 
 
 def _write_kinetics_lists(root: Path, parameters: Parameters) -> None:
-    """``train.csv`` and ``val.csv`` as Kinetics has them."""
+    """``train.csv``, ``val.csv`` and ``test.csv`` as Kinetics has them."""
     for split in SPLITS:
-        name = _kinetics_split(split)
-        with (root / f'{name}.csv').open('w', newline='') as file:
+        with (root / f'{split}.csv').open('w', newline='') as file:
             writer = csv.writer(file, lineterminator='\n')
             writer.writerow(['label', 'youtube_id', 'time_start', 'time_end', 'split'])
             for item in _items(parameters, split):
                 video, start, end = item.path.stem.rsplit('_', 2)
-                writer.writerow([item.action, video, int(start), int(end), name])
-
-
-def _kinetics_split(split: str) -> str:
-    return 'val' if split == 'test' else split
+                writer.writerow([item.action, video, int(start), int(end), split])
 
 
 def _kinetics_name(parameters: Parameters, split: str, label: int, group: int, number: int) -> str:

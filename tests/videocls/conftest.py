@@ -14,7 +14,7 @@ from videosim.generate import write_video
 def ucf101(tmp_path_factory):
     """24 training and 12 test clips of 12 frames."""
     out = tmp_path_factory.mktemp('ucf101') / 'data'
-    parameters = dict(train_groups=2, test_groups=1, clips=1, frames=12, size=32)
+    parameters = dict(train_groups=2, val_groups=1, test_groups=1, clips=1, frames=12, size=32)
     generate_dataset(out, Parameters(**parameters))
     return out
 

@@ -13,7 +13,7 @@ from tests.videosim.conftest import SMALL
 from videosim import ACTIONS, Parameters, generate_dataset, render_clip, verify_dataset
 from videosim.layouts import list_items
 
-TINY = Parameters(train_groups=2, test_groups=1, clips=1, frames=8, size=32)
+TINY = Parameters(train_groups=2, val_groups=1, test_groups=1, clips=1, frames=8, size=32)
 
 
 @pytest.mark.parametrize('action', ACTIONS)
@@ -65,22 +65,23 @@ def test_ucf101s_files_and_lists(dataset):
     assert classes == [f'{n} {name}' for n, name in enumerate(ACTIONS, 1)]
     train = (lists / 'trainlist01.txt').read_text().splitlines()
     test = (lists / 'testlist01.txt').read_text().splitlines()
-    assert (len(train), len(test)) == (480, 240)
+    val = (lists / 'vallist01.txt').read_text().splitlines()
+    assert (len(train), len(val), len(test)) == (480, 12, 240)
     assert (
-        re.fullmatch(r'walk/v_walk_g21_c01.mp4 1', train[0])
+        re.fullmatch(r'walk/v_walk_g22_c01.mp4 1', train[0])
         and test[0] == 'walk/v_walk_g01_c01.mp4'
     )
-    names = [line.split()[0] for line in train + test]
-    assert len(set(names)) == 720
+    names = [line.split()[0] for line in train + val + test]
+    assert len(set(names)) == 732
     assert all((dataset / 'UCF-101' / name).is_file() for name in names)
-    groups = [{re.search(r'_g(\d+)_', name)[1] for name in part} for part in (train, test)]
-    assert not groups[0] & groups[1]
+    groups = [{re.search(r'_g(\d+)_', name)[1] for name in part} for part in (train, val, test)]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 61
 
 
 def test_kinetics_files_and_tables(tmp_path):
     parameters = replace(TINY, layout='kinetics')
     generate_dataset(tmp_path / 'data', parameters)
-    for split, count in (('train', 24), ('val', 12)):
+    for split, count in (('train', 24), ('val', 12), ('test', 12)):
         with (tmp_path / 'data' / f'{split}.csv').open() as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == count
@@ -96,7 +97,7 @@ def test_no_figure_is_in_two_splits_or_layouts():
     seeds = [
         {item.group for item in list_items(replace(SMALL, layout=layout)) if item.split == split}
         for layout in ('ucf101', 'kinetics')
-        for split in ('train', 'test')
+        for split in ('train', 'val', 'test')
     ]
     assert sum(map(len, seeds)) == len(set.union(*seeds))
 
@@ -108,7 +109,7 @@ def test_a_complete_data_set_is_left_alone_and_nothing_else_is_touched(tmp_path)
     with pytest.raises(ValueError, match=r'frames is 8, asked for 9.*--force'):
         generate_dataset(out, replace(TINY, frames=9))
     next(out.rglob('*.mp4')).unlink()
-    with pytest.raises(FileNotFoundError, match='incomplete: 38 files'):
+    with pytest.raises(FileNotFoundError, match='incomplete: 51 files'):
         verify_dataset(out)
     assert generate_dataset(out, TINY)
     manifest = json.loads((out / 'videosim.json').read_text())

@@ -16,7 +16,7 @@ FRAMES = 8
 @pytest.fixture(scope='module')
 def clips(dataset):
     """Grey frames ``(N, T, 16, 16)`` and labels of each split, out of the files."""
-    found = {'train': ([], []), 'test': ([], [])}
+    found = {'train': ([], []), 'val': ([], []), 'test': ([], [])}
     for item in list_items(SMALL):
         reader = VideoReader(dataset / item.path)
         frames = reader.read(range(reader.num_frames))

@@ -39,12 +39,15 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file='ucfTrainTestlist/testlist01.txt',
+        ann_file='ucfTrainTestlist/vallist01.txt',
         test_mode=True,
         pipeline=test_pipeline,
     ),
 )
-test_dataloader = val_dataloader
+test_dataloader = dict(
+    val_dataloader,
+    dataset=dict(val_dataloader['dataset'], ann_file='ucfTrainTestlist/testlist01.txt'),
+)
 val_evaluator = dict(
     type='ClassificationMetric', topk=(1, 5), groups=dict(order=['sit_down', 'stand_up'])
 )
