@@ -1,6 +1,6 @@
 """Knowledge distillation for any MMEngine model, configured by links between layers."""
 
-from mmdistill import connectors, hooks, losses, memory
+from mmdistill import connectors, evaluation, hooks, losses, memory
 from mmdistill.address import LayerAddress
 from mmdistill.distiller import Distiller
 from mmdistill.link import Link
@@ -24,6 +24,7 @@ __all__ = [
     '__version__',
     'allow_mmengine_checkpoints',
     'connectors',
+    'evaluation',
     'hooks',
     'losses',
     'memory',

@@ -5,6 +5,11 @@ from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.projector import MLPProjector
 from mmdistill.connectors.resize import RangeConnector, ResizeConnector
 from mmdistill.connectors.sparse import SparseLinearConnector
+from mmdistill.connectors.tokens import (
+    SequenceConnector,
+    TokenPoolConnector,
+    TokensToMapConnector,
+)
 from mmdistill.connectors.transpose import TransposeConnector
 
 __all__ = [
@@ -13,6 +18,9 @@ __all__ = [
     'MLPProjector',
     'RangeConnector',
     'ResizeConnector',
+    'SequenceConnector',
     'SparseLinearConnector',
+    'TokenPoolConnector',
+    'TokensToMapConnector',
     'TransposeConnector',
 ]
