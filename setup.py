@@ -1,4 +1,4 @@
-"""Installs the packages under ``projects/``: mmdistill, mmdistill3d, bevfusion and lidarsim.
+"""Installs the packages under ``projects/``.
 
 torch, mmcv and spconv are left to the user, because their wheels differ by CUDA release; the
 README lists the combinations that are known to work.
@@ -7,6 +7,8 @@ README lists the combinations that are known to work.
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+TRANSFORMERS = 'transformers==5.24.0'  # encoders of configs/video and configs/medvl; torch >= 2.6
 
 setup(
     name='mmdistill3d',
@@ -29,7 +31,11 @@ setup(
         'pillow',
         'scipy',
     ],
-    extras_require={'dev': ['pytest', 'pytest-xdist', 'ruff']},
+    extras_require={
+        'dev': ['pytest', 'pytest-xdist', 'ruff'],
+        'video': [TRANSFORMERS],
+        'medical': [TRANSFORMERS],
+    },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
         'Operating System :: POSIX :: Linux',
