@@ -2,17 +2,17 @@
 _base_ = ['../_base_/datasets/medpix.py', '../_base_/schedules/image_text.py']
 custom_imports = dict(imports=['mmdistill', 'mmdistill_hf', 'medvl'], allow_failed_imports=False)
 
-data_root, image_size = 'data/medsim/MedPix-2-0/', 96
+data_root, image_size = 'data/medsim/MedPix-2-0/', 48
 tokenizers = 'data/medsim/tokenizers/'
 train_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', size=image_size),
+    dict(type='FitSquare', size=image_size),
     dict(type='RandomShift'),
     dict(type='PackImageText'),
 ]
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', size=image_size),
+    dict(type='FitSquare', size=image_size),
     dict(type='PackImageText'),
 ]
 loader = dict(num_workers=0, persistent_workers=False)
@@ -37,10 +37,10 @@ model = dict(
     ),
     vision=dict(
         type='HFVisionEncoder',
-        stem=dict(type='ConvStem', channels=(8, 12, 16, 24)),
+        stem=dict(type='ConvStem', channels=(8, 16, 24)),
         config=dict(
             model_type='vit',
-            image_size=image_size // 16,
+            image_size=image_size // 8,
             patch_size=1,
             num_channels=24,
             hidden_size=32,

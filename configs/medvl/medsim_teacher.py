@@ -3,13 +3,13 @@ _base_ = ['./medsim_student.py']
 model = dict(
     data_preprocessor=dict(tokenizer=_base_.tokenizers + 'words'),
     vision=dict(
-        stem=dict(channels=(16, 32, 48, 64)),
+        stem=dict(channels=(16, 32, 64)),
         config=dict(
             num_channels=64,
-            hidden_size=96,
+            hidden_size=64,
             num_hidden_layers=2,
             num_attention_heads=4,
-            intermediate_size=192,
+            intermediate_size=128,
         ),
     ),
     text=dict(
@@ -18,13 +18,13 @@ model = dict(
             model_type='bert',
             vocab_size=353,
             max_position_embeddings=64,
-            hidden_size=96,
+            hidden_size=64,
             num_hidden_layers=2,
             num_attention_heads=4,
-            intermediate_size=192,
+            intermediate_size=128,
         )
     ),
-    channels=96,
+    channels=64,
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 max_epochs = 15

@@ -11,12 +11,13 @@ from medvl.fusions import (
     SumFusion,
 )
 from medvl.preprocessor import ImageTextPreprocessor
-from medvl.transforms import LoadImage, PackImageText, RandomShift, Resize
+from medvl.transforms import FitSquare, LoadImage, PackImageText, RandomShift
 
 __all__ = [
     'ConcatFusion',
     'CrossAttentionFusion',
     'FiLMFusion',
+    'FitSquare',
     'Fusion',
     'GatedFusion',
     'ImageTextClassifier',
@@ -26,7 +27,6 @@ __all__ = [
     'MedPixDataset',
     'PackImageText',
     'RandomShift',
-    'Resize',
     'SumFusion',
     'WoundDataset',
 ]

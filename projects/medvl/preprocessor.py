@@ -31,7 +31,12 @@ class ImageTextPreprocessor(BaseDataPreprocessor):
         tokenizer: Source of the tokenizer: a folder, ``'package::folder'`` or a repository of the
             hub. It is read when the first batch comes.
         max_length: Longer texts are cut to so many tokens.
+        sees: ``'both'``, or for ablations only the ``'image'`` (every text is empty) or only the
+            ``'text'`` (every image is of the mean tone).
         non_blocking: As in MMEngine.
+
+    Raises:
+        ValueError: ``sees`` is something else.
     """
 
     def __init__(
@@ -40,9 +45,13 @@ class ImageTextPreprocessor(BaseDataPreprocessor):
         std: Sequence[float],
         tokenizer: str,
         max_length: int = 128,
+        sees: str = 'both',
         non_blocking: bool = False,
     ) -> None:
         super().__init__(non_blocking)
+        if sees not in ('both', 'image', 'text'):
+            raise ValueError(f"sees is 'both', 'image' or 'text', not {sees!r}")
+        self.sees = sees
         for name, values in (('mean', mean), ('std', std)):
             self.register_buffer(name, torch.tensor(values).float().view(1, -1, 1, 1), False)
         self.tokenizer = HFTokenizer(tokenizer, max_length)
@@ -68,11 +77,13 @@ class ImageTextPreprocessor(BaseDataPreprocessor):
         if len(sizes) > 1:
             raise ValueError(
                 f'images of one batch have sizes {sorted(sizes)}: put '
-                "dict(type='Resize', size=...) into the pipeline"
+                "dict(type='FitSquare', size=...) into the pipeline"
             )
-        image = self.cast_data(torch.stack(list(images))).float()
-        tokens = self.cast_data(self.tokenizer(list(texts)))
+        image = (self.cast_data(torch.stack(list(images))).float() - self.mean) / self.std
+        if self.sees == 'text':
+            image = torch.zeros_like(image)
+        tokens = self.tokenizer([''] * len(texts) if self.sees == 'image' else list(texts))
         return dict(
-            inputs=dict(image=(image - self.mean) / self.std, **tokens),
+            inputs=dict(image=image, **self.cast_data(tokens)),
             data_samples=self.cast_data(data.get('data_samples')),
         )

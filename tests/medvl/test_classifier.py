@@ -103,9 +103,27 @@ def test_images_are_normalised(classifier, raw_batch):
     assert torch.allclose(image, (raw - 60) / 60)
 
 
-def test_images_of_several_sizes_ask_for_resize(classifier, raw_batch):
+@pytest.mark.parametrize('sees, hidden', [('image', 'text'), ('text', 'image')])
+def test_what_a_model_does_not_see_makes_no_difference(sees, hidden, classifier_config, raw_batch):
+    config = classifier_config()
+    config['data_preprocessor']['sees'] = sees
+    model = MODELS.build(config).eval()
+
+    def logits(side):
+        inputs = dict(raw_batch['inputs'])
+        inputs[side] = inputs[side][::-1]
+        return model(**model.data_preprocessor(dict(raw_batch, inputs=inputs)))['location']
+
+    before = model(**model.data_preprocessor(raw_batch))['location']
+    assert torch.equal(before, logits(hidden))
+    assert not torch.allclose(before, logits(sees))
+    with pytest.raises(ValueError, match="not 'nothing'"):
+        MODELS.build(dict(config['data_preprocessor'], sees='nothing'))
+
+
+def test_images_of_several_sizes_are_refused(classifier, raw_batch):
     raw_batch['inputs']['image'][0] = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r'\(3, 8, 8\), \(3, 32, 32\).*Resize'):
+    with pytest.raises(ValueError, match=r'\(3, 8, 8\), \(3, 32, 32\).*FitSquare'):
         classifier.data_preprocessor(raw_batch)
 
 

@@ -37,7 +37,7 @@ def test_a_broken_image_is_named(image_file, content):
 @pytest.mark.parametrize('shape', [(30, 60), (60, 30), (500, 100), (20, 20), (48, 48)])
 def test_an_image_fits_into_the_square_and_keeps_its_shape(shape):
     image = np.full((*shape, 3), 100, np.uint8)
-    square = medvl.Resize(48)(dict(image=image))['image']
+    square = medvl.FitSquare(48)(dict(image=image))['image']
     assert square.shape == (48, 48, 3)
     rows, columns = (int((square.max(axis) > 0).any(-1).sum()) for axis in (1, 0))
     assert max(rows, columns) == 48

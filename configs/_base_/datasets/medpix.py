@@ -12,13 +12,13 @@ classes = dict(
 )
 train_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', size=image_size),
+    dict(type='FitSquare', size=image_size),
     dict(type='RandomShift'),
     dict(type='PackImageText'),
 ]
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', size=image_size),
+    dict(type='FitSquare', size=image_size),
     dict(type='PackImageText'),
 ]
 dataset = dict(

@@ -16,7 +16,8 @@ class LoadImage:
 
     Config lines::
 
-        pipeline=[dict(type='LoadImage'), dict(type='Resize', size=224), dict(type='PackImageText')]
+        pipeline=[
+            dict(type='LoadImage'), dict(type='FitSquare', size=224), dict(type='PackImageText')]
     """
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from mmengine.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class Resize:
+class FitSquare:
     """Fit ``image`` into a square: as large as it goes, black where its shape leaves room.
 
     Config lines::
 
-        dict(type='Resize', size=224)
+        dict(type='FitSquare', size=224)
 
     Args:
         size: Height and width in pixels.
