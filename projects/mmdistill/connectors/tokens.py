@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmdistill.address import describe
+from mmdistill.reading.address import describe
 
 MODES = ('cls', 'mean', 'masked_mean')
 
