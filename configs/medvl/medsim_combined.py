@@ -1,12 +1,12 @@
 # Combined: answers (alpha = 1, T = 4), features (beta = 100) and contrast in the batch (gamma = 10).
 _base_ = ['./medsim_vanilla.py']
 feature = dict(
-    student_connector=dict(type='MLPProjector', in_channels=32, out_channels=64, normalize=False),
+    student_connector=dict(type='LinearConnector'),
     loss=dict(type='FitNetLoss'),
     weight=100.0,
 )
 contrast = dict(
-    loss=dict(type='ContrastiveLoss', student_channels=32, teacher_channels=64, temperature=0.1),
+    loss=dict(type='ContrastiveLoss', temperature=0.1),
     weight=10.0,
 )
 model = dict(

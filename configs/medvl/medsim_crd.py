@@ -1,8 +1,6 @@
 # CRD: each projection of a sample is told from those of the whole data set, kept by sample.
 _base_ = ['./medsim_vanilla.py']
-loss = dict(
-    type='CRDLoss', student_channels=32, teacher_channels=64, memory=dict(num_negatives=512)
-)
+loss = dict(type='CRDLoss', memory=dict(num_negatives=512))
 model = dict(
     links=dict(
         _delete_=True,

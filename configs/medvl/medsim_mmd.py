@@ -1,7 +1,7 @@
 # MMD: the batch's projections are spread as the teacher's, seen at five widths of the kernel.
 _base_ = ['./medsim_vanilla.py']
 link = dict(
-    student_connector=dict(type='MLPProjector', in_channels=32, out_channels=64, normalize=False),
+    student_connector=dict(type='LinearConnector'),
     loss=dict(type='MMDLoss', kernel='rbf', bandwidth=[0.2, 0.5, 1.0, 2.0, 5.0]),
 )
 model = dict(

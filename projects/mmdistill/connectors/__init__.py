@@ -2,6 +2,7 @@
 
 from mmdistill.connectors.concat import ConcatConnector
 from mmdistill.connectors.conv import ConvConnector
+from mmdistill.connectors.linear import LinearConnector
 from mmdistill.connectors.projector import MLPProjector
 from mmdistill.connectors.resize import RangeConnector, ResizeConnector
 from mmdistill.connectors.sparse import SparseLinearConnector
@@ -15,6 +16,7 @@ from mmdistill.connectors.transpose import TransposeConnector
 __all__ = [
     'ConcatConnector',
     'ConvConnector',
+    'LinearConnector',
     'MLPProjector',
     'RangeConnector',
     'ResizeConnector',
