@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import mmdet3d
-import pytest
 from mmengine.config import Config
 
-from tools.demo import DISTILL, TEACHER, as_arguments, demo_options
+from mmdistill.apis import as_arguments
+from mmdistill.apis.demo import demo_options
 
+TEACHER = 'configs/bevfusion/bevfusion_lidar_teacher_mini.py'
+DISTILL = 'configs/distill/bevfusion_best_mini.py'
 STOCK = Path(mmdet3d.__file__).parent / '.mim' / 'tools'
 
 
@@ -25,20 +27,6 @@ def test_the_stock_tool_resumes_when_the_config_imports_mmdistill(toy_project, r
     second = toy_project.run(*train, '--resume', PYTHONPATH=path)
     assert second.returncode == 0, second.stdout
     assert 'resumed epoch: 1' in second.stdout
-
-
-@pytest.fixture(scope='module')
-def tiny_lidarsim(tmp_path_factory, repository):
-    """A generated data set of a handful of frames."""
-    root = tmp_path_factory.mktemp('data') / 'lidarsim'
-    result = subprocess.run(
-        [sys.executable, str(repository / 'tools' / 'create_lidarsim.py'), '--out', str(root)]
-        + ['--scenes', '2', '--val-scenes', '1', '--frames', '2', '--workers', '1'],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return root
 
 
 def stock(repository, tool, *arguments):
