@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
@@ -50,7 +50,5 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    try:
+    with end_with_a_sentence():
         main()
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        sys.exit(f'error: {error}')

@@ -1,26 +1,8 @@
 # ViT-B and DistilBERT on MedPix-2.0: the student, alone.
-_base_ = ['../_base_/datasets/medpix.py', '../_base_/schedules/image_text.py']
+_base_ = [
+    '../_base_/datasets/medpix.py',
+    '../_base_/models/vit_b_distilbert.py',
+    '../_base_/schedules/image_text.py',
+]
 custom_imports = dict(imports=['mmdistill', 'mmdistill_hf', 'medvl'], allow_failed_imports=False)
-model = dict(
-    type='ImageTextClassifier',
-    data_preprocessor=dict(
-        type='ImageTextPreprocessor',
-        mean=[127.5] * 3,
-        std=[127.5] * 3,
-        tokenizer='distilbert-base-uncased',
-        max_length=256,
-    ),
-    vision=dict(
-        type='HFVisionEncoder',
-        config=dict(model_type='vit'),
-        pretrained='google/vit-base-patch16-224',
-    ),
-    text=dict(
-        type='HFTextEncoder',
-        config=dict(model_type='distilbert'),
-        pretrained='distilbert-base-uncased',
-    ),
-    fusion=dict(type='CrossAttentionFusion', num_layers=1, num_heads=8),
-    channels=512,
-    heads={task: dict(num_classes=len(names)) for task, names in _base_.classes.items()},
-)
+model = dict(heads={task: dict(num_classes=len(names)) for task, names in _base_.classes.items()})

@@ -1,19 +1,11 @@
 # ViT-L and Bio_ClinicalBERT on MedPix-2.0: the teacher.
-_base_ = ['./medpix_student.py']
-model = dict(
-    data_preprocessor=dict(tokenizer='emilyalsentzer/Bio_ClinicalBERT'),
-    vision=dict(
-        config=dict(
-            hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
-        ),
-        pretrained='google/vit-large-patch16-224',
-    ),
-    text=dict(
-        config=dict(model_type='bert', vocab_size=28996),
-        pretrained='emilyalsentzer/Bio_ClinicalBERT',
-    ),
-    fusion=dict(num_layers=2),
-)
+_base_ = [
+    '../_base_/datasets/medpix.py',
+    '../_base_/models/vit_l_clinicalbert.py',
+    '../_base_/schedules/image_text.py',
+]
+custom_imports = dict(imports=['mmdistill', 'mmdistill_hf', 'medvl'], allow_failed_imports=False)
+model = dict(heads={task: dict(num_classes=len(names)) for task, names in _base_.classes.items()})
 max_epochs = 5
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-5))

@@ -27,7 +27,7 @@ model = dict(
     channels=64,
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-max_epochs = 15
+max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, end=1, convert_to_iter_based=True),

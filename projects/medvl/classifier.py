@@ -57,6 +57,9 @@ class ImageTextClassifier(BaseModel):
         text_pool: ``'cls'`` or ``'mean'``, of the tokens that count.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: As in MMEngine.
+
+    Raises:
+        ValueError: A task has a name that torch's modules use.
     """
 
     def __init__(
@@ -72,6 +75,12 @@ class ImageTextClassifier(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        taken = [task for task in heads if hasattr(nn.ModuleDict, task)]
+        if taken:
+            raise ValueError(
+                f'a head cannot be called {taken[0]!r}, which every module of torch has already: '
+                f"call the task otherwise, such as labels=dict(wound_{taken[0]}='{taken[0]}')"
+            )
         self.vision = MODELS.build(dict(vision, pool='tokens'))
         self.text = MODELS.build(dict(text, pool='tokens'))
         image_channels, text_channels = self.vision.out_channels, self.text.out_channels

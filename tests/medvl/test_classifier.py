@@ -54,6 +54,13 @@ def test_a_label_that_the_head_lacks_is_named(classifier_config, raw_batch):
         model(**model.data_preprocessor(raw_batch, True), mode='loss')
 
 
+def test_a_head_needs_a_name_that_torch_leaves_free(classifier_config):
+    config = classifier_config()
+    config['heads'] = dict(type=dict(num_classes=2))
+    with pytest.raises(ValueError, match="cannot be called 'type'.*wound_type='type'"):
+        MODELS.build(config)
+
+
 def test_the_example_is_a_training_batch(classifier):
     batch = classifier.data_preprocessor(classifier.example_batch(), True)
     losses = classifier(**batch, mode='loss')

@@ -156,8 +156,8 @@ def test_an_unknown_kind_of_fault_cannot_be_allowed(medpix):
 def wound(root, **options):
     from medsim.wounds import SEVERITIES, TYPES
 
-    classes = dict(type=list(TYPES), severity=list(SEVERITIES))
-    labels = dict(type='type', severity='severity')
+    classes = dict(wound_type=list(TYPES), severity=list(SEVERITIES))
+    labels = dict(wound_type='type', severity='severity')
     arguments = dict(ann_file='metadata_train.csv', classes=classes, labels=labels) | options
     return medvl.WoundDataset(data_root=str(root / 'Wound-1-0'), **arguments)
 
@@ -169,7 +169,7 @@ def test_wound_gives_image_text_and_both_labels(tiny_root):
     assert len(dataset) == len(rows)
     for index, row in enumerate(rows):
         info = dataset.get_data_info(index)
-        assert dataset.classes['type'][info['type_label']] == row['type']
+        assert dataset.classes['wound_type'][info['wound_type_label']] == row['type']
         assert dataset.classes['severity'][info['severity_label']] == row['severity']
         assert info['text'] == row['description']
         assert info['img_path'].endswith(row['file_path'])
@@ -181,7 +181,7 @@ def test_columns_of_other_names_are_named_in_the_config(own):
     with pytest.raises(ValueError, match=r"no column \['description', 'file_path', .*'photo'"):
         wound(own.root)
     dataset = wound(
-        own.root, labels=dict(type='kind', severity='grade'), image='photo', text='said'
+        own.root, labels=dict(wound_type='kind', severity='grade'), image='photo', text='said'
     )
     assert dataset.get_data_info(0)['text']
 

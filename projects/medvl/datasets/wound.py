@@ -20,8 +20,8 @@ class WoundDataset(ImageTextDataset):
 
         dataset=dict(
             type='WoundDataset', data_root='data/Wound-1-0/', ann_file='metadata_train.csv',
-            labels=dict(type='type', severity='severity'),
-            classes=dict(type=['abrasion', ...], severity=['mild', ...]), pipeline=[...])
+            labels=dict(wound_type='type', severity='severity'),
+            classes=dict(wound_type=['abrasion', ...], severity=['mild', ...]), pipeline=[...])
 
     Args:
         ann_file: The table, relative to ``data_root``.
