@@ -22,7 +22,7 @@ def write_configs(root, folder):
         plain = cfg.model.get('student', cfg.model)
         vocabulary = plain.data_preprocessor.tokenizer.rsplit('/', 1)[1]
         plain.data_preprocessor.tokenizer = str(root / 'tokenizers' / vocabulary)
-        cfg.train_cfg.max_epochs = 1
+        cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
         cfg.log_level = 'WARNING'
         if 'teacher' in cfg.model:
             cfg.model.teacher.config = str(paths['teacher'])
