@@ -32,6 +32,8 @@ OWN_PACKAGES = (
     'bevfusion',
     'lidarsim',
     'mmdistill_hf',
+    'videocls',
+    'videosim',
 )
 SPCONV_NAMES = ('spconv', *(f'spconv-cu{n}' for n in (111, 113, 114, 116, 117, 118, 120)))
 SPCONV_NAMES += tuple(f'spconv-cu{n}' for n in (121, 124, 126))

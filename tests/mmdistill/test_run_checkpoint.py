@@ -1,8 +1,10 @@
 """Checkpoints named `RUN/best` and `RUN/last`."""
 
 import pytest
+from mmengine.registry import MODELS
 
 from mmdistill.utils.run_checkpoint import resolve_checkpoint
+from tests.mmdistill import tiny  # noqa: F401  (registers)
 
 
 @pytest.fixture
@@ -56,3 +58,19 @@ def test_other_paths_are_left_alone(run):
         assert resolve_checkpoint(path) == path
     (run / 'last').touch()
     assert resolve_checkpoint(run / 'last') == str(run / 'last')
+
+
+def test_a_teacher_may_be_named_by_its_run(distiller_config, teacher_file, run):
+    teacher_file.rename(run / 'best_top1_epoch_1.pth')
+    config = distiller_config()
+    config['teacher']['checkpoint'] = str(run / 'best')
+    by_name = MODELS.build(config)
+    by_name.init_weights()
+    config['teacher']['checkpoint'] = str(run / 'best_top1_epoch_1.pth')
+    by_file = MODELS.build(config)
+    by_file.init_weights()
+    name, file = by_name.teachers['teacher'], by_file.teachers['teacher']
+    assert name.fingerprint() == file.fingerprint()
+    config['teacher']['checkpoint'] = str(run / 'best_f1')
+    with pytest.raises(FileNotFoundError, match='the teacher has no checkpoint .*has best_top1_ep'):
+        MODELS.build(config).init_weights()

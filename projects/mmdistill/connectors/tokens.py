@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmdistill.contracts import Connector
 from mmdistill.reading.address import describe
 
 MODES = ('cls', 'mean', 'masked_mean')
 
 
 @MODELS.register_module()
-class TokenPoolConnector(nn.Module):
+class TokenPoolConnector(Connector):
     """Tokens ``(B, N, C)`` to one vector a sample, ``(B, C)``.
 
     Config lines::
@@ -63,7 +64,7 @@ class TokenPoolConnector(nn.Module):
 
 
 @MODELS.register_module()
-class TokensToMapConnector(nn.Module):
+class TokensToMapConnector(Connector):
     """Tokens ``(B, skip + h * w, C)`` of an image, row by row, to a map ``(B, C, h, w)``.
 
     Config lines::
@@ -101,7 +102,7 @@ class TokensToMapConnector(nn.Module):
 
 
 @MODELS.register_module()
-class SequenceConnector(nn.Module):
+class SequenceConnector(Connector):
     """A sequence ``(B, T, C)`` to channels first, ``(B, C, T)``, as losses of positions want it.
 
     Without it, a loss would take time for channels and compare or normalise over time.

@@ -1,0 +1,59 @@
+# What the small CLIP learns first: the action of a single frame, on trimmed clips in Kinetics'
+# layout whose figures are not those of the teacher's and the students' data set.
+_base_ = './clip_teacher_mini.py'
+data_root = 'data/videosim_kinetics/'
+max_epochs = 14
+model = dict(neck=dict(_delete_=True, type='TemporalPool', mode='mean'))
+load_from = None
+open_video = dict(type='OpenVideo', cache=True, short_side={{_base_.size}})
+dataset = dict(
+    _delete_=True,
+    type='KineticsDataset',
+    data_root=data_root,
+    classes=[
+        'walk',
+        'run',
+        'jump',
+        'wave',
+        'clap',
+        'box',
+        'bow',
+        'kick',
+        'jumping_jack',
+        'squat',
+        'sit_down',
+        'stand_up',
+    ],
+)
+train_dataloader = dict(
+    batch_size=96,
+    dataset=dict(
+        dataset,
+        ann_file='train.csv',
+        data_prefix=dict(video='videos/train'),
+        pipeline=[
+            open_video,
+            dict(type='SampleFrames', num_frames=1, random=True),
+            *_base_.train_pipeline[2:],
+        ],
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        dataset,
+        ann_file='val.csv',
+        data_prefix=dict(video='videos/val'),
+        test_mode=True,
+        pipeline=[
+            open_video,
+            dict(type='SampleFrames', num_frames=1),
+            *_base_.test_pipeline[2:],
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+param_scheduler = [
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_epochs, T_max=max_epochs - 1),
+]
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
