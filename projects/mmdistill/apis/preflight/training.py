@@ -217,7 +217,7 @@ def _links(model: Any, losses: dict[str, torch.Tensor]) -> Iterator[Finding]:
         if not weights[name]:
             continue
         value = float(losses[LOSS_PREFIX + name])
-        text = f'link {name}: {link.student_spec} <- {link.teacher_spec}, {value:.4g}'
+        text = f'link {name}: {link.student} <- {link.teacher}, {value:.4g}'
         if value == 0:
             yield warning(text, 'A loss of zero teaches nothing; are its inputs empty or equal?')
         else:
