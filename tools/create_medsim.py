@@ -16,6 +16,7 @@ from tools._start import end_with_a_sentence, prepare_process
 prepare_process()
 
 from medsim import Parameters, bounds_table, generate_dataset, verify_dataset
+from medsim.picture import draw_examples
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
         f'{args.out}: {"generated" if made else "already complete, nothing to do"} '
         f'({manifest["files"]} files, {manifest["bytes"] / 1e6:.0f} MB)'
     )
+    if args.picture:
+        draw_examples(args.out, args.picture)
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,6 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=defaults.size, help='pixels of a side')
     parser.add_argument('--seed', type=int, default=defaults.seed)
     parser.add_argument('--force', action='store_true', help='replace an existing data set')
+    parser.add_argument('--picture', type=Path, help='PNG of examples to write, too')
     parser.add_argument(
         '--bounds', action='store_true', help='print the best possible accuracies, and end'
     )
