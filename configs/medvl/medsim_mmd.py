@@ -3,6 +3,7 @@ _base_ = ['./medsim_vanilla.py']
 link = dict(
     student_connector=dict(type='LinearConnector'),
     loss=dict(type='MMDLoss', kernel='rbf', bandwidth=[0.2, 0.5, 1.0, 2.0, 5.0]),
+    weight=2.0,
 )
 model = dict(
     links=dict(

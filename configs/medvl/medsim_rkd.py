@@ -4,7 +4,7 @@ loss = dict(type='RKDLoss')
 model = dict(
     links=dict(
         _delete_=True,
-        image=dict(student='img_proj', teacher='img_proj', loss=loss, weight=1.0),
-        text=dict(student='txt_proj', teacher='txt_proj', loss=loss, weight=1.0),
+        image=dict(student='img_proj', teacher='img_proj', loss=loss, weight=5.0),
+        text=dict(student='txt_proj', teacher='txt_proj', loss=loss, weight=5.0),
     )
 )
