@@ -149,7 +149,8 @@ def test_combined_is_the_documents_sum(step):
     for task in ('modality', 'location'):
         s, t = (side[f'heads.{task}'] / 4 for side in (student, teacher))
         kl = F.kl_div(s.log_softmax(1), t.softmax(1), reduction='batchmean')
-        assert float(losses[f'distill/{task}_kd']) == pytest.approx(16 * float(kl), rel=1e-4)
+        # A small difference of logarithms near 1, in single precision.
+        assert float(losses[f'distill/{task}_kd']) == pytest.approx(16 * float(kl), abs=1e-5)
     for side in ('image', 'text'):
         s, t = (
             features[f'{side[0]}{"mg" if side == "image" else "xt"}_proj']
