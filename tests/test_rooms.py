@@ -15,6 +15,7 @@ MAY_IMPORT = {
     'lidarsim': {'nuscenes_infos'},
     'mmdistill_hf': {'mmdistill'},
     'medvl': {'mmdistill_hf'},
+    'videocls': {'mmdistill_hf'},
 }
 """Our packages that each may import; one that is not named may import none."""
 
