@@ -9,14 +9,19 @@ SLOW ?= 1
 BIN := $(VENV)/bin
 MARKS := $(if $(filter 0,$(SLOW)),not gpu and not slow,not gpu)
 
+MEDICAL := teacher student vanilla combined crd rkd mmd
+MEDICAL_QUICK := --cfg-options train_cfg.max_epochs=1 train_cfg.val_interval=1 \
+  train_dataloader.dataset.indices=128 val_dataloader.dataset.indices=64 \
+  test_dataloader.dataset.indices=64
+
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install env data demo test lint format clean
+.PHONY: help install env data demo demo-medical test lint format clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## make .venv and install everything (once; about 15 minutes, most of it mmcv)
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH="$(TORCH)" tools/install.sh
@@ -30,6 +35,12 @@ data: install ## generate the embedded data set in data/lidarsim
 demo: install ## teacher, student alone, student distilled: train, evaluate, one table (QUICK=1: 5 min)
 	@$(BIN)/python tools/demo.py --seed $(SEED) $(if $(filter 1,$(QUICK)),--quick) $(ARGS)
 
+demo-medical: install ## images with texts: teacher, student alone, five recipes, table (QUICK=1: 1 min)
+	@$(BIN)/python tools/create_medsim.py --out data/medsim
+	@$(BIN)/python tools/experiments.py $(MEDICAL:%=configs/medvl/medsim_%.py) --seeds $(SEED) \
+	  --against medsim_student --metrics modality_f1 location_f1 mean_f1 \
+	  --work-dir work_dirs/demo_medical$(if $(filter 1,$(QUICK)),_quick $(MEDICAL_QUICK)) $(ARGS)
+
 test: lint ## lint and the whole test suite (SLOW=0: without the slow tests)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 -m "$(MARKS)" $(ARGS)
 
@@ -42,4 +53,4 @@ format: install ## let ruff mend and format the code
 	@$(BIN)/ruff format .
 
 clean: ## remove generated data, runs and caches (not .venv)
-	rm -rf data/lidarsim data/lidarsim_quick work_dirs build .pytest_cache .ruff_cache
+	rm -rf data/lidarsim data/lidarsim_quick data/medsim work_dirs build .pytest_cache .ruff_cache

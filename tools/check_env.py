@@ -31,9 +31,12 @@ OWN_PACKAGES = (
     'mmdistill3d',
     'bevfusion',
     'lidarsim',
+    'nuscenes_infos',
     'mmdistill_hf',
     'videocls',
     'videosim',
+    'medvl',
+    'medsim',
 )
 SPCONV_NAMES = ('spconv', *(f'spconv-cu{n}' for n in (111, 113, 114, 116, 117, 118, 120)))
 SPCONV_NAMES += tuple(f'spconv-cu{n}' for n in (121, 124, 126))

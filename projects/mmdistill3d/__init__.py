@@ -11,7 +11,6 @@ from mmdistill3d.init_hook import Det3DInitHook
 from mmdistill3d.keep_instance_ids import KeepInstanceIds
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
-from mmdistill3d.recipe import fit_links
 from mmdistill3d.teacher_labels import TeacherLabels
 
 # One frame is enough for shapes, and a few points for a sparse encoder.
@@ -30,6 +29,5 @@ __all__ = [
     'TeacherLabels',
     'TransposeConnector',
     'example_batch',
-    'fit_links',
     'losses',
 ]

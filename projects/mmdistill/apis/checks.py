@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from mmdistill.utils.run_checkpoint import resolve_checkpoint
 REPOSITORY = Path(__file__).resolve().parents[3]
 """Has ``configs/`` in a clone; installed elsewhere, no config is suggested."""
 
-EMBEDDED = ('lidarsim', 'videosim')
+EMBEDDED = ('lidarsim',)
 """Embedded data sets. NAME is made by tools/create_NAME.py; the package NAME has
 ``verify_dataset(root)``, and leaves NAME.json where a data set is complete."""
 
@@ -31,16 +30,22 @@ def check_data(cfg: Mapping[str, Any], loaders: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: naming the missing files and the commands that make them.
-        ValueError: the embedded data set was made by another version of its generator.
+        ValueError: an info file is of an old format, or the embedded data set was made by another
+            version of its generator.
     """
+    from mmdistill.utils.dataset import check_info_file
+
     missing: dict[str, list[str]] = {}
     for loader in loaders:
         for dataset in _leaf_datasets((cfg.get(loader) or {}).get('dataset')):
-            absent = [file for file in _info_files(dataset) if not file.exists()]
+            files = _info_files(dataset)
+            absent = [file for file in files if not file.exists()]
             for file in absent:
-                files = missing.setdefault(str(dataset.get('data_root') or file.parent), [])
-                if str(file) not in files:
-                    files.append(str(file))
+                named = missing.setdefault(str(dataset.get('data_root') or file.parent), [])
+                if str(file) not in named:
+                    named.append(str(file))
+            if dataset.get('ann_file') and files and files[0] not in absent:
+                check_info_file(files[0])
             name = _embedded(dataset.get('data_root'))
             if name and not absent:
                 # A generator that was killed leaves info files too: ask the set's own manifest.
@@ -60,11 +65,7 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
     """
     for teacher in _teachers(cfg.get('model') or {}):
         checkpoint = teacher.get('checkpoint')
-        if not isinstance(checkpoint, str) or '://' in checkpoint:
-            continue
-        with contextlib.suppress(FileNotFoundError):  # RUN/best of a run that is not there yet
-            checkpoint = resolve_checkpoint(checkpoint)
-        if Path(checkpoint).exists():
+        if not isinstance(checkpoint, str) or '://' in checkpoint or _is_there(checkpoint):
             continue
         config = teacher.get('config')
         trains = (
@@ -72,7 +73,8 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
             if isinstance(config, str)
             else 'Train it with the config given as model.teacher.config.'
         )
-        # train.py writes epoch_N.pth or iter_N.pth, whatever name the config waits for.
+        # train.py writes epoch_N.pth or iter_N.pth, whatever name the config waits for; RUN/best
+        # and RUN/last stand for files of the run.
         named = (
             'or name another one'
             if Path(checkpoint).name.startswith(('epoch_', 'iter_', 'best', 'last'))
@@ -123,6 +125,13 @@ def check_checkpoint(path: str) -> None:
     beside = sorted(str(p) for p in Path(path).parent.glob('*.pth'))
     found = f'Beside it: {", ".join(beside)}.' if beside else 'There is no *.pth beside it.'
     raise FileNotFoundError(f'The checkpoint {path!r} does not exist. {found}')
+
+
+def _is_there(checkpoint: str) -> bool:
+    try:
+        return Path(resolve_checkpoint(checkpoint)).exists()
+    except FileNotFoundError:
+        return False
 
 
 def _leaf_datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from mmdistill.connectors.concat import ConcatConnector
 from mmdistill.connectors.conv import ConvConnector
+from mmdistill.connectors.linear import LinearConnector
 from mmdistill.connectors.projector import MLPProjector
 from mmdistill.connectors.resize import ResizeConnector
 from mmdistill.connectors.sparse import SparseLinearConnector
@@ -14,6 +15,7 @@ from mmdistill.connectors.tokens import (
 __all__ = [
     'ConcatConnector',
     'ConvConnector',
+    'LinearConnector',
     'MLPProjector',
     'ResizeConnector',
     'SequenceConnector',

@@ -1,5 +1,7 @@
 """Start-up checks name what is missing and the command that makes it."""
 
+import pickle
+
 import pytest
 
 from mmdistill.apis import check_checkpoint, check_config, check_data, check_teachers
@@ -75,6 +77,14 @@ def test_a_teacher_file_that_training_would_name_otherwise_is_to_be_named():
         check_teachers({'model': {'teacher': teacher}})
 
 
+def test_a_teacher_may_be_named_by_its_run(tmp_path):
+    teacher = {'config': 'configs/teacher.py', 'checkpoint': str(tmp_path / 'best')}
+    with pytest.raises(FileNotFoundError, match=rf'train.py configs/teacher.py .*{tmp_path.name}'):
+        check_teachers({'model': {'teacher': teacher}})
+    (tmp_path / 'best_top1_epoch_7.pth').touch()
+    check_teachers({'model': {'teacher': teacher}})
+
+
 def test_one_missing_teacher_of_several_is_found(tmp_path):
     there = tmp_path / 'there.pth'
     there.touch()
@@ -101,3 +111,27 @@ def test_a_missing_config_shows_similar_ones_or_the_folder_to_run_from(tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match='It does below .*: run from there'):
         check_config('configs/distill/bevfusion_crd.py')
+
+
+@pytest.mark.parametrize(
+    ('content', 'found'),
+    [
+        ([dict(image=1)], 'a list'),
+        (dict(infos=[dict(token='a')], metadata=dict(version='v1.0-mini')), "with 'infos'"),
+        (dict(metadata=dict(version='v1.0-mini'), infos=[]), "with 'metadata'"),
+    ],
+)
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+def test_info_files_of_the_old_format_are_named_with_the_command_that_converts_them(
+    tmp_path, content, found, protocol
+):
+    (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(ValueError, match=rf'infos\.pkl holds .*{found}.*update_infos_to_v2\.py'):
+        check_data(loader(str(tmp_path), 'infos.pkl'), ['train_dataloader'])
+
+
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+def test_info_files_of_todays_format_pass(tmp_path, protocol):
+    for content in (dict(metainfo=dict(), data_list=[]), dict(data_list=[], metainfo=dict())):
+        (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(content, protocol))
+        check_data(loader(str(tmp_path), 'infos.pkl'), ['train_dataloader'])
