@@ -2,7 +2,7 @@
 # layout whose figures are not those of the teacher's and the students' data set.
 _base_ = './clip_teacher_mini.py'
 data_root = 'data/videosim_kinetics/'
-max_epochs = 20
+max_epochs = 16
 model = dict(
     backbone=dict(frozen=False),
     neck=dict(_delete_=True, type='TemporalPool', mode='mean'),

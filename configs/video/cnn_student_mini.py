@@ -5,8 +5,8 @@ model = dict(
     type='VideoClassifier',
     backbone=dict(
         type='FrameCNN',
-        channels=(12, 24, 36, 48),
-        out_channels=64,
+        channels=(8, 16, 24, 32),
+        out_channels=48,
         image_size={{_base_.size}},
     ),
     neck=dict(

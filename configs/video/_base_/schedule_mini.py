@@ -1,5 +1,5 @@
 # The epoch that is best on the validation clips is tested at the end.
-max_epochs = 12
+max_epochs = 10
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0)
 )

@@ -13,7 +13,7 @@ from mmdistill.utils.run_checkpoint import resolve_checkpoint
 REPOSITORY = Path(__file__).resolve().parents[3]
 """Has ``configs/`` in a clone; installed elsewhere, no config is suggested."""
 
-EMBEDDED = ('lidarsim',)
+EMBEDDED = ('lidarsim', 'videosim')
 """Embedded data sets. NAME is made by tools/create_NAME.py; the package NAME has
 ``verify_dataset(root)``, and leaves NAME.json where a data set is complete."""
 
