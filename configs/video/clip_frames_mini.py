@@ -13,20 +13,7 @@ dataset = dict(
     _delete_=True,
     type='KineticsDataset',
     data_root=data_root,
-    classes=[
-        'walk',
-        'run',
-        'jump',
-        'wave',
-        'clap',
-        'box',
-        'bow',
-        'kick',
-        'jumping_jack',
-        'squat',
-        'sit_down',
-        'stand_up',
-    ],
+    classes={{_base_.classes}},
 )
 train_dataloader = dict(
     batch_size=96,

@@ -2,7 +2,21 @@
 custom_imports = dict(imports=['mmdistill', 'mmdistill_hf', 'videocls'], allow_failed_imports=False)
 default_scope = 'mmengine'
 data_root = 'data/videosim/'
-num_classes, num_frames, size = 12, 8, 40
+classes = [
+    'walk',
+    'run',
+    'jump',
+    'wave',
+    'clap',
+    'box',
+    'bow',
+    'kick',
+    'jumping_jack',
+    'squat',
+    'sit_down',
+    'stand_up',
+]
+num_classes, num_frames, size = len(classes), 8, 40
 dataset_type = 'UCF101Dataset'
 open_video = dict(type='OpenVideo', cache=True, short_side=size)  # 0.3 GB for all clips
 train_pipeline = [
@@ -49,6 +63,9 @@ test_dataloader = dict(
     dataset=dict(val_dataloader['dataset'], ann_file='ucfTrainTestlist/testlist01.txt'),
 )
 val_evaluator = dict(
-    type='ClassificationMetric', topk=(1, 5), groups=dict(order=['sit_down', 'stand_up'])
+    type='ClassificationMetric',
+    topk=(1, 5),
+    groups=dict(order=['sit_down', 'stand_up']),
+    classes=classes,
 )
 test_evaluator = dict(val_evaluator, confusion=True)
