@@ -17,7 +17,7 @@ CLASSES = dict(
 def tiny_root(tmp_path_factory):
     """A small data set in both layouts, for reading alone."""
     root = tmp_path_factory.mktemp('medvl') / 'medsim'
-    generate_dataset(root, Parameters(cases=60, wounds=40, size=32))
+    generate_dataset(root, Parameters(cases=180, wounds=60, size=32))
     return root
 
 

@@ -169,6 +169,19 @@ def test_the_pivot_is_loss_by_fusion(work_dir):
     ]
 
 
+def test_the_pivot_keeps_other_options_apart(work_dir):
+    for path in sorted(work_dir.glob('alone/*')):
+        for sees in ('image', 'text'):
+            seed = path / f'sees={sees}' / 'seed_0'
+            seed.mkdir(parents=True)
+            content = json.loads((path / 'seed_0' / 'results.json').read_text())
+            content['test']['mean_f1'] /= 2 if sees == 'image' else 4
+            (seed / 'results.json').write_text(json.dumps(content))
+    lines = pivot(read_groups(work_dir), 'mean_f1', 'fusion.type').splitlines()
+    assert '| alone/sees=image | 0.300 | 0.350 |' in lines
+    assert '| alone/sees=text | 0.150 | 0.175 |' in lines
+
+
 def test_pictures_are_written(work_dir):
     draw(read_groups(work_dir), 'mean_f1', work_dir / 'all.png', 'alone')
     assert (work_dir / 'all.png').read_bytes().startswith(PNG)

@@ -124,7 +124,9 @@ def as_markdown(
 
 
 def pivot(groups: Mapping[str, Group], metric: str, show: str) -> str:
-    """Return a table of one metric: a row for each config, a column for each value of an option.
+    """Return a table of one metric with a column for each value of an option.
+
+    A row is a config, or one of the other options that were varied beside it.
 
     Args:
         groups: As :func:`read_groups` returns them.
@@ -133,7 +135,8 @@ def pivot(groups: Mapping[str, Group], metric: str, show: str) -> str:
     """
     cells: dict[str, dict[str, list[float]]] = {}
     for name, group in groups.items():
-        row = cells.setdefault(name.partition('/')[0], {})
+        parts = [part for part in name.split('/') if not part.startswith(f'{show}=')]
+        row = cells.setdefault('/'.join(parts), {})
         row.setdefault(shown(group.config, show), []).extend(group.values(metric).values())
     columns = sorted({column for row in cells.values() for column in row})
     lines = [_row([metric, *columns]), _row(['---', *['---:'] * len(columns)])]

@@ -112,13 +112,10 @@ def plan(
         raise ValueError('no config is given')
     options, vary = dict(options or {}), dict(vary or {})
     combinations = [dict(zip(vary, values, strict=True)) for values in _product(vary)]
+    models = {config: _read_model(config) for config in configs}
     found: dict[Path, Experiment] = {}
     for seed, config, varied in itertools.product(seeds, configs, combinations):
-        check_config(config)
-        model = Config.fromfile(config, import_custom_modules=False).get('model', {})
-        teacher = None
-        if 'teachers' in model:
-            raise ValueError(f'{config} has several teachers: train them first, by tools/train.py')
+        model, teacher = models[config], None
         if 'teacher' in model and 'model.teacher.checkpoint' not in options:
             path = model['teacher']['config']
             teacher = Experiment(path, work_dir / Path(path).stem / f'seed_{seed}', seed, options)
@@ -155,6 +152,15 @@ def read_vary(words: Sequence[Sequence[str]]) -> dict[str, list[Any]]:
             raise ValueError(f'--vary {key} has no values: give one or more behind it')
         vary[key] = [DictAction._parse_iterable(value) for value in values]
     return vary
+
+
+def _read_model(config: str) -> Mapping[str, Any]:
+    """The entry ``model`` of a config whose packages are not imported."""
+    check_config(config)
+    model = Config.fromfile(config, import_custom_modules=False).get('model', {})
+    if 'teachers' in model:
+        raise ValueError(f'{config} has several teachers: train them first, by tools/train.py')
+    return model
 
 
 def _product(vary: Mapping[str, Sequence[Any]]) -> list[tuple]:
