@@ -4,7 +4,7 @@
 _base_ = ['bevfusion_lidar_teacher_mini.py']
 data_root = 'data/lidarsim_large/'
 lr = 0.002
-num_epochs = 4
+num_epochs = 3
 
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
