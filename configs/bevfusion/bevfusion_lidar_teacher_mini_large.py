@@ -4,9 +4,9 @@
 _base_ = ['bevfusion_lidar_teacher_mini.py']
 data_root = 'data/lidarsim_large/'
 lr = 0.002
-num_epochs = 3
+num_epochs = 2
 
-train_dataloader = dict(dataset=dict(data_root=data_root))
+train_dataloader = dict(dataset=dict(data_root=data_root, indices=1000))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 val_evaluator = dict(data_root=data_root, ann_file=data_root + 'nuscenes_infos_val.pkl')
