@@ -1,5 +1,5 @@
 # The finished teacher of the embedded data set: the mini teacher, trained on the large one,
-#   python tools/create_lidarsim.py --out data/lidarsim_large --scenes 120 --val-scenes 40
+#   python tools/create_lidarsim.py --out data/lidarsim_large
 # Its weights lie beside this file: bevfusion_lidar_teacher_mini.pth, with a note of their origin.
 _base_ = ['bevfusion_lidar_teacher_mini.py']
 data_root = 'data/lidarsim_large/'

@@ -12,13 +12,17 @@ protocol = dict(
     seeds=[0, 1],
     metrics=['mAP', 'NDS'],
     metric='NDS',
-    options={{'default_hooks.checkpoint': dict(_delete_=True, type='CheckpointHook', interval=1)}},
+    options={{
+        'default_hooks.checkpoint': dict(_delete_=True, type='CheckpointHook', interval=1),
+        'param_scheduler.0.by_epoch': True,
+        'param_scheduler.0.convert_to_iter_based': True,
+    }},
     rows=[
         dict(name='plain', label='plain', config='{config}'),
         dict(name='fast', label='at a higher rate', config='{config}', against=['plain'],
              options={{'optim_wrapper.optimizer.lr': 0.1}}),
         dict(name='longer', label='for longer', config='{config}', against=['plain'],
-             as_long_as='fast', instead_of='plain'),
+             as_long_as='fast', instead_of='plain', seeds=[0]),
     ])
 """
 
@@ -40,7 +44,7 @@ def test_the_tool_trains_all_rows_writes_the_table_and_does_nothing_twice(toy_pr
     assert set(rows[1]['seeds']) == {'0', '1'}
     second = toy_project.tool(*command)
     assert second.returncode == 0, second.stdout
-    assert second.stdout.count('already done') >= 6
+    assert second.stdout.count('already done') >= 5
     assert '] starts' not in second.stdout
 
 

@@ -4,7 +4,7 @@ What is finished is not done again, so the same command goes on after a stop, ta
 earlier protocol of the same work dir has trained, and adds seeds.
 
 Example:
-    python tools/create_lidarsim.py --out data/lidarsim_large --scenes 120 --val-scenes 40
+    python tools/create_lidarsim.py --out data/lidarsim_large
     python tools/benchmarks/run_protocol.py configs/distill/protocols/bevfusion_mini.py --parallel 2
 """
 
