@@ -1,10 +1,25 @@
 """Knowledge distillation for any MMEngine model, configured by links between layers."""
 
 from mmdistill import connectors, hooks, losses, memory
-from mmdistill.address import LayerAddress
+from mmdistill.contracts import (
+    Connector,
+    LinkLoss,
+    Mask,
+    SampleMemory,
+    Sampler,
+    Targets,
+)
 from mmdistill.distiller import Distiller
-from mmdistill.link import Link
-from mmdistill.recorder import FeatureRecorder
+from mmdistill.link import Link, register_aligner
+from mmdistill.reading import (
+    FeatureRecorder,
+    Layer,
+    LayerAddress,
+    Recorder,
+    record_layers,
+    register_example,
+    register_layer_facts,
+)
 from mmdistill.schedule import WeightSchedule
 from mmdistill.teacher import Teacher
 from mmdistill.utils.checkpoint import allow_mmengine_checkpoints
@@ -15,10 +30,18 @@ __version__ = '0.1.0'
 allow_mmengine_checkpoints()
 
 __all__ = [
+    'Connector',
     'Distiller',
     'FeatureRecorder',
+    'Layer',
     'LayerAddress',
     'Link',
+    'LinkLoss',
+    'Mask',
+    'Recorder',
+    'SampleMemory',
+    'Sampler',
+    'Targets',
     'Teacher',
     'WeightSchedule',
     '__version__',
@@ -27,4 +50,8 @@ __all__ = [
     'hooks',
     'losses',
     'memory',
+    'record_layers',
+    'register_aligner',
+    'register_example',
+    'register_layer_facts',
 ]

@@ -14,11 +14,14 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmdistill.address import LayerAddress
+from mmdistill.contracts import SampleMemory, Targets
 from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
-from mmdistill.link import Link
-from mmdistill.recorder import FeatureRecorder
-from mmdistill.teacher import Teacher
+from mmdistill.link import Link, build_schedules, weight_at
+from mmdistill.reading.recorder import FeatureRecorder
+from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
+from mmdistill.step import Step
+from mmdistill.teacher import Teacher, load_strictly, read_model_config
+from mmdistill.utils.checkpoint import load_weights
 
 LOSS_PREFIX = 'distill/'
 
@@ -36,7 +39,7 @@ class Distiller(BaseModel):
 
         model = dict(
             type='Distiller',
-            student=dict(type='CenterPoint', ...),
+            student=dict(type='CenterPoint', ...),              # or dict(config='configs/...py')
             teacher=dict(config='configs/teacher.py', checkpoint='teacher.pth'),
             links=dict(
                 neck=dict(
@@ -45,19 +48,24 @@ class Distiller(BaseModel):
 
     Needs ``custom_hooks = [dict(type='DistillHook')]`` for schedules, memory banks and resuming.
 
+    When it is built, both models run on a small made-up batch, and links read from it how wide
+    their layers are (:mod:`mmdistill.reading.shapes`).
+
     Args:
-        student: Config of the student, any MMEngine ``BaseModel``.
+        student: Config of the student, any MMEngine ``BaseModel``; or ``dict(config=...)``, a
+            config file's path or its content as for a teacher, and on request ``checkpoint=...``,
+            weights to start from.
         teacher: Arguments of :class:`~mmdistill.Teacher`.
         teachers: Instead of ``teacher``, several by name; links choose by ``teacher_name``.
         links: Arguments of :class:`~mmdistill.Link` by the link's name.
-        targets: Config of a module that adds what the teacher predicts to the student's training
-            targets, called as ``targets(data_samples, teacher_predictions)`` and returning new
-            samples; links still see the original ones. Where it has a method
-            ``check_models(student, teacher)``, that is called when the distiller is built.
+        targets: Config of a :class:`~mmdistill.contracts.Targets`, which adds what the (first)
+            teacher predicts to what the student is trained on.
+        student_weight: Factor of the student's own losses, or ``dict(weight=..., schedule=...)``
+            with schedules as of a link.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
-        ValueError: A config is incomplete or has unknown keys.
+        ValueError: A config is incomplete or has unknown keys, or a link does not fit its layers.
     """
 
     def __init__(
@@ -67,15 +75,19 @@ class Distiller(BaseModel):
         teacher: dict | None = None,
         teachers: dict[str, dict] | None = None,
         targets: dict | None = None,
+        student_weight: float | dict = 1.0,
     ) -> None:
         super().__init__()
-        self.student: BaseModel = MODELS.build(copy.deepcopy(student))
+        config, self._student_checkpoint = _student_config(student)
+        self.student: BaseModel = MODELS.build(config)
+        self._student_weight, self._student_schedules = _scheduled(student_weight)
         with _own_random_numbers():
-            self.teachers = _build_teachers(teacher, teachers)
+            self.teachers = _Teachers(_build_teachers(teacher, teachers))
             self.links = _build_links(links)
-            self.targets = None if targets is None else MODELS.build(copy.deepcopy(targets))
-        self._connect()
-        self.data_preprocessor = self._build_data_preprocessor()
+            self.targets: Targets | None = _build_targets(targets)
+            self._connect()
+            self.data_preprocessor = self._build_data_preprocessor()
+            self._bind()
         self.progress: tuple[int, int] | None = None
 
     # ------------------------------------------------------------------ training step
@@ -95,43 +107,49 @@ class Distiller(BaseModel):
     def loss(self, *args: Any, teacher_data: dict, **kwargs: Any) -> dict[str, Tensor]:
         """Return the student's losses and one ``distill/<link>`` for each link."""
         weights = self.link_weights()
-        given = inspect.signature(self.student.forward).bind_partial(*args, **kwargs)
-        self._check_samples(given)
         with ExitStack() as stack:
-            features = {}
+            recordings = {}
             for name, to_end in self._teachers_at_work(weights).items():
                 run = self.run_teacher(
                     self.teachers[name], teacher_data.get(name), *args, to_end=to_end, **kwargs
                 )
-                features[name] = stack.enter_context(run)
+                recordings[name] = stack.enter_context(run)
             recording = stack.enter_context(self._student_recorder.record())
-            context = self._context(given.arguments.get('data_samples'))
+            given = _Arguments(self.student, args, kwargs)
+            models = {name: teacher.model for name, teacher in self.teachers.items()}
+            step = Step(self.student, models, recordings, given.data_samples)
             if self.targets is not None:
-                given.arguments['data_samples'] = self.targets(
-                    context['data_samples'], features[self._target_teacher].predictions
-                )
+                given.data_samples = self._make_targets(step)
             with recording.listen():
                 losses = self.student(*given.args, **given.kwargs, mode='loss')
+            losses = self._weigh_own(losses)
             for name, link in self.links.items():
                 if weights[name]:
-                    value = weights[name] * self._join(name, link, recording, features, context)
+                    teacher_feature = recordings[link.teacher_name][link.teacher]
+                    value = weights[name] * link(recording[link.student], teacher_feature, step)
                 else:
                     value = _zero_with_gradients(link, losses)
                 losses[LOSS_PREFIX + name] = value
         return losses
 
-    def _join(
-        self, name: str, link: Link, recording: Any, features: dict[str, Any], context: dict
-    ) -> Tensor:
-        """Return the loss of one link."""
-        student_address, teacher_address = self._addresses[name]
-        teacher = features[link.teacher_name]
-        context = {
-            **context,
-            'teacher_predictions': teacher.predictions,
-            'teacher_model': self.teachers[link.teacher_name].model,
+    def _make_targets(self, step: Step) -> Any:
+        """Return the samples from which the student learns."""
+        if not step.data_samples:
+            raise ValueError(
+                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
+                f"{type(self.student).__name__}'s forward got none"
+            )
+        return self.targets(step.data_samples, step.predictions(self._target_teacher))
+
+    def _weigh_own(self, losses: dict[str, Any]) -> dict[str, Any]:
+        """Multiply the student's own losses by ``student_weight``, and log that where it is set."""
+        if self._student_weight == 1 and not self._student_schedules:
+            return losses
+        weight = weight_at(self._student_weight, self._student_schedules, *self._now())
+        weighed = {
+            key: _times(value, weight) if 'loss' in key else value for key, value in losses.items()
         }
-        return link(recording[student_address], teacher[teacher_address], context)
+        return {**weighed, 'student_weight': torch.tensor(weight)}
 
     def _teachers_at_work(self, weights: dict[str, float]) -> dict[str, bool]:
         """Names of the teachers that this step needs, and whether they must run to their end."""
@@ -140,7 +158,7 @@ class Distiller(BaseModel):
             to_end[self._target_teacher] = True
         for name, link in self.links.items():
             if weights[name]:
-                asks = 'teacher_predictions' in link.asks_for
+                asks = 'teacher_predictions' in link.needs
                 to_end[link.teacher_name] = to_end.get(link.teacher_name, False) or asks
         return to_end
 
@@ -148,21 +166,6 @@ class Distiller(BaseModel):
     def _target_teacher(self) -> str:
         """The teacher whose predictions become targets: the only one, or the first."""
         return next(iter(self.teachers))
-
-    def _check_samples(self, given: inspect.BoundArguments) -> None:
-        """Targets are made from samples, which a batch need not have."""
-        if self.targets is not None and not given.arguments.get('data_samples'):
-            raise ValueError(
-                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
-                f"{type(self.student).__name__}'s forward got {sorted(given.arguments)}"
-            )
-
-    def _context(self, data_samples: Any) -> dict[str, Any]:
-        """Collect what losses ask for by name; a value that a batch lacks is ``None``."""
-        context = dict(data_samples=data_samples, student_model=self.student)
-        if any('sample_idx' in link.asks_for for link in self.links.values()):
-            context['sample_idx'] = _sample_idx(data_samples)
-        return context
 
     def run_teacher(
         self, teacher: Teacher, data: dict | None, *args: Any, to_end: bool = False, **kwargs: Any
@@ -191,33 +194,45 @@ class Distiller(BaseModel):
         """
         if self.progress is None:
             scheduled = [name for name, link in self.links.items() if link.schedules]
+            scheduled += ['student_weight'] if self._student_schedules else []
             if scheduled:
                 raise RuntimeError(
                     f'links {scheduled} have a schedule, but nothing reports epoch and iteration: '
                     "add custom_hooks = [dict(type='DistillHook')] to the config"
                 )
-        epoch, iteration = self.progress or (0, 0)
-        return {name: link.weight_at(epoch, iteration) for name, link in self.links.items()}
+        return {name: link.weight_at(*self._now()) for name, link in self.links.items()}
+
+    def _now(self) -> tuple[int, int]:
+        """Epoch and global iteration, from 0."""
+        return self.progress or (0, 0)
 
     # ------------------------------------------------------------------ set-up
     def init_weights(self) -> None:
         """Initialise the student exactly as if it were trained alone, then links and teachers."""
         self.student.init_weights()
+        if self._student_checkpoint is not None:
+            weights = load_weights(self._student_checkpoint)['state_dict']
+            load_strictly(self.student, weights, f'student ({self._student_checkpoint})')
         with _own_random_numbers():
             for link in self.links.values():
                 link.init_weights()
         for teacher in self.teachers.values():
             teacher.load()
 
+    @property
+    def memories(self) -> dict[str, SampleMemory]:
+        """What losses keep of samples, by their path below the distiller."""
+        modules = self.links.named_modules(prefix='links')
+        return {name: module for name, module in modules if isinstance(module, SampleMemory)}
+
     def keeps_memory(self) -> bool:
-        """Whether any loss keeps a memory of the data set."""
-        return any(hasattr(module, 'set_num_samples') for module in self.links.modules())
+        """Whether any loss keeps rows for the samples of the data set."""
+        return any(memory.counts_samples for memory in self.memories.values())
 
     def prepare(self, num_samples: int) -> None:
-        """Tell every loss that keeps a memory of the data set how long that data set is."""
-        for module in self.links.modules():
-            if hasattr(module, 'set_num_samples'):
-                module.set_num_samples(num_samples)
+        """Tell every memory how long the data set is."""
+        for memory in self.memories.values():
+            memory.resize(num_samples)
 
     def _connect(self) -> None:
         for name, link in self.links.items():
@@ -226,29 +241,46 @@ class Distiller(BaseModel):
                     f'link {name!r} asks for teacher {link.teacher_name!r}; there is '
                     f'{sorted(self.teachers)}'
                 )
-        self._addresses: dict[str, tuple[LayerAddress, LayerAddress]] = {}
-        for teacher_name, teacher in self.teachers.items():
-            mine = {n: link for n, link in self.links.items() if link.teacher_name == teacher_name}
-            for name, address in zip(
-                mine, teacher.watch([link.teacher_spec for link in mine.values()]), strict=True
-            ):
-                student = LayerAddress.parse(mine[name].student_spec, self.student, 'student')
-                self._addresses[name] = (student, address)
+        for name, teacher in self.teachers.items():
+            teacher.watch([link.teacher for link in self._links_of(name).values()])
+        students = [link.student for link in self.links.values()]
         self._student_recorder = FeatureRecorder(
-            self.student,
-            [student for student, _ in self._addresses.values()],
-            role='student',
-            needs_grad=True,
+            self.student, students, role='student', needs_grad=True
         )
+
+    def _links_of(self, teacher: str) -> dict[str, Link]:
+        return {name: link for name, link in self.links.items() if link.teacher_name == teacher}
+
+    def _bind(self) -> None:
+        """Read the shapes of all linked layers from a made-up batch, and fit the links to them."""
+        student_layers, teacher_layers = self._read_layers()
         for name, link in self.links.items():
-            if hasattr(link.loss, 'check_models'):
-                try:
-                    link.loss.check_models(self.student, self.teachers[link.teacher_name].model)
-                except ValueError as error:
-                    raise ValueError(f'link {name!r}: {error}') from error
-        if hasattr(self.targets, 'check_models'):
-            teacher = self.teachers[self._target_teacher]
-            self.targets.check_models(self.student, teacher.model)
+            link.bind(student_layers[name], teacher_layers[name])
+        if self.targets is not None:
+            self.targets.bind(self.student, self.teachers[self._target_teacher].model)
+
+    def _read_layers(self) -> tuple[dict[str, Layer], dict[str, Layer]]:
+        """The student's and the teacher's layer of each link."""
+        example = example_of(self.student) if self.links else None
+        batch, teacher_batches = None, dict.fromkeys(self.teachers)
+        if example is not None:
+            with torch.no_grad(), without_trace(self.student):
+                batch = dict(self.data_preprocessor(copy.deepcopy(example), True))
+            own = batch.pop('teacher_data', {})
+            teacher_batches = {name: own.get(name, batch) for name in self.teachers}
+        names = list(self.links)
+        layers = read_layers(
+            self.student, [self.links[n].student for n in names], batch, 'student', 'loss'
+        )
+        student_layers = dict(zip(names, layers, strict=True))
+        teacher_layers = {}
+        for teacher_name, teacher in self.teachers.items():
+            mine = self._links_of(teacher_name)
+            recorders = [link.teacher for link in mine.values()]
+            batch = teacher_batches[teacher_name]
+            found = read_layers(teacher.model, recorders, batch, teacher_name, 'predict')
+            teacher_layers.update(zip(mine, found, strict=True))
+        return student_layers, teacher_layers
 
     def _build_data_preprocessor(self) -> nn.Module:
         own = {
@@ -262,15 +294,97 @@ class Distiller(BaseModel):
 
     # ------------------------------------------------------------------ teachers move along
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
-        for teacher in self.teachers.values():
+        for teacher in self.teachers.owned():
             teacher.model._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def _set_device(self, device: torch.device) -> None:
         super()._set_device(device)
-        for teacher in self.teachers.values():
+        for teacher in self.teachers.owned():
             if isinstance(teacher.model, BaseModel):
                 teacher.model._set_device(device)
+
+
+class _Teachers(dict):
+    """Teachers by name, which belong to one distiller: copies (EMA) share and never move them."""
+
+    is_owner = True
+
+    def owned(self) -> list[Teacher]:
+        """The teachers that move along with the distiller."""
+        return list(self.values()) if self.is_owner else []
+
+    def __deepcopy__(self, memo: dict) -> _Teachers:
+        shared = _Teachers(self)
+        shared.is_owner = False
+        return shared
+
+
+class _Arguments:
+    """Arguments of the student's forward, among them the data samples, however they are given."""
+
+    def __init__(self, student: nn.Module, args: tuple, kwargs: dict) -> None:
+        self._bound = inspect.signature(student.forward).bind_partial(*args, **kwargs)
+        given = self._bound.arguments
+        # A forward(*args, **kwargs) has them in its own dict of further arguments.
+        others = [
+            value
+            for name, value in given.items()
+            if self._bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        ]
+        self._holder = next((d for d in [given, *others] if 'data_samples' in d), given)
+
+    @property
+    def data_samples(self) -> Any:
+        """The batch's samples, or ``None``."""
+        return self._holder.get('data_samples')
+
+    @data_samples.setter
+    def data_samples(self, samples: Any) -> None:
+        self._holder['data_samples'] = samples
+
+    @property
+    def args(self) -> tuple:
+        """Positional arguments."""
+        return self._bound.args
+
+    @property
+    def kwargs(self) -> dict:
+        """Keyword arguments."""
+        return self._bound.kwargs
+
+
+def _student_config(student: dict) -> tuple[dict, str | None]:
+    """Return the model's config, and the checkpoint to start from."""
+    if 'type' in student or 'config' not in student:
+        return copy.deepcopy(student), None
+    unknown = set(student) - {'config', 'checkpoint'}
+    if unknown:
+        raise ValueError(
+            f'student takes a model, or config and checkpoint; it has {sorted(unknown)}, too'
+        )
+    return read_model_config(student['config'], 'student'), student.get('checkpoint')
+
+
+def _scheduled(weight: float | dict) -> tuple[float, list]:
+    """Return a weight and its schedules."""
+    if not isinstance(weight, Mapping):
+        return float(weight), []
+    unknown = set(weight) - {'weight', 'schedule'}
+    if unknown:
+        raise ValueError(f'student_weight takes weight and schedule, not {sorted(unknown)}')
+    return float(weight.get('weight', 1.0)), build_schedules(weight.get('schedule'))
+
+
+def _build_targets(config: dict | None) -> Targets | None:
+    if config is None:
+        return None
+    targets = MODELS.build(copy.deepcopy(config))
+    if not isinstance(targets, Targets):
+        raise ValueError(
+            f'{type(targets).__name__} makes no targets: derive it from mmdistill.contracts.Targets'
+        )
+    return targets
 
 
 def _build_links(configs: dict[str, dict | None]) -> nn.ModuleDict:
@@ -305,20 +419,6 @@ def _own_random_numbers():
         yield
 
 
-def _sample_idx(samples: Any) -> Tensor | None:
-    if not isinstance(samples, (list, tuple)) or not samples:
-        return None
-    indices = [getattr(sample, 'sample_idx', None) for sample in samples]
-    if None in indices:
-        return None
-    try:
-        return torch.tensor([int(index) for index in indices])
-    except ValueError as error:
-        raise ValueError(
-            f"sample_idx must be each sample's index in the data set, got {indices}"
-        ) from error
-
-
 def _zero_with_gradients(link: Link, losses: Mapping[str, Any]) -> Tensor:
     """A zero that touches every parameter of a link, so that DDP sees no unused ones."""
     parameters = [p for p in link.parameters() if p.requires_grad]
@@ -327,3 +427,9 @@ def _zero_with_gradients(link: Link, losses: Mapping[str, Any]) -> Tensor:
     value = next(iter(losses.values()))
     value = value[0] if isinstance(value, (list, tuple)) else value
     return value.new_zeros(())
+
+
+def _times(value: Any, weight: float) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_times(item, weight) for item in value]
+    return value * weight

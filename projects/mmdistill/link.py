@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, ModuleDict, Sequential
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmdistill.address import describe
+from mmdistill.contracts import NEEDS, Connector, LinkLoss, Mask
+from mmdistill.reading.address import describe
+from mmdistill.reading.recorders import build_recorder
+from mmdistill.reading.shapes import Layer, without_trace
 from mmdistill.schedule import WeightSchedule
+from mmdistill.step import Step
 
-# What a loss or mask may ask for by the name of a keyword-only argument of its `forward`.
-CONTEXT_KEYS = (
-    'sample_idx',
-    'data_samples',
-    'teacher_predictions',
-    'student_model',
-    'teacher_model',
-    'mask',
-)
+Aligner = Callable[[Layer, Layer], Connector | None]
+
+_ALIGNERS: list[Aligner] = []
+
+
+def register_aligner(function: Aligner) -> Aligner:
+    """Let a function say how a teacher's layer is brought to where the student's lies.
+
+    Args:
+        function: Takes the student's and the teacher's layer; returns a connector without
+            parameters for the teacher's feature, or ``None`` where nothing is to be done.
+    """
+    _ALIGNERS.append(function)
+    return function
 
 
 class Link(BaseModule):
@@ -32,25 +44,20 @@ class Link(BaseModule):
 
         links=dict(
             neck_crd=dict(
-                student='pts_neck[0]', teacher='pts_neck[0]',
-                loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512)))
+                student='pts_neck[0]', teacher='pts_neck[0]', loss=dict(type='CRDLoss')))
 
     Args:
         name: Name in the config, the log and error messages.
-        student: Layer address in the student, see :class:`~mmdistill.LayerAddress`.
-        teacher: Layer address in the teacher.
-        loss: Config of the loss, called as ``loss(student_feature, teacher_feature)``. Keyword-only
-            arguments of its ``forward`` are filled by name: ``sample_idx`` (index of each sample
-            in the data set, ``(B,)`` on the CPU), ``data_samples``, ``teacher_predictions`` (the
-            samples that the teacher's ``predict`` returned; asking makes the teacher run to its
-            end), ``student_model``, ``teacher_model`` and ``mask``. Where the loss has a method
-            ``check_models(student, teacher)``, that is called when the distiller is built.
-        student_connector: Config, or list of configs, of modules that the student's feature
-            passes before the loss.
-        teacher_connector: The same for the teacher's feature.
-        mask: Config of a module that says how much each position of the student's feature
-            (behind its connector) counts: called as ``mask(student_feature)``, with keyword-only
-            arguments as for losses, it returns ``(B, 1, H, W)``. The loss must take a ``mask``.
+        student: Layer address in the student, or the config of a recorder, see
+            :func:`~mmdistill.reading.build_recorder`.
+        teacher: The same in the teacher.
+        loss: Config of a :class:`~mmdistill.contracts.LinkLoss`.
+        student_connector: Config, or list of configs, of what the student's feature passes before
+            the loss, each a :class:`~mmdistill.contracts.Connector`.
+        teacher_connector: The same for the teacher's feature; without trainable weights, as no
+            loss passes a gradient there.
+        mask: Config of a :class:`~mmdistill.contracts.Mask`, which says how much each position of
+            the student's feature (behind its connector) counts. The loss must take a ``mask``.
         weight: Factor of the loss, on top of its own ``loss_weight``; 0 without a schedule
             switches the link off.
         schedule: Config of a :class:`~mmdistill.WeightSchedule`, or a list whose factors multiply.
@@ -72,23 +79,19 @@ class Link(BaseModule):
     ) -> None:
         super().__init__()
         self.name = name
-        self.student_spec, self.teacher_spec = student, teacher
+        self.student, self.teacher = build_recorder(student), build_recorder(teacher)
         self.teacher_name = teacher_name
         self.weight = float(weight)
-        self.student_connector = _build_connector(student_connector)
-        self.teacher_connector = _build_connector(teacher_connector)
-        self.loss = MODELS.build(loss)
-        self.mask = None if mask is None else MODELS.build(mask)
-        self._loss_asks = _context_arguments(self.loss, name)
-        self._mask_asks = [] if mask is None else _context_arguments(self.mask, name)
-        if mask is not None and 'mask' not in self._loss_asks:
+        self.student_connector = _build_connectors(student_connector)
+        self.teacher_connector = _build_connectors(teacher_connector)
+        self.loss: LinkLoss = _build(loss, LinkLoss)
+        self.mask: Mask | None = None if mask is None else _build(mask, Mask)
+        if mask is not None and 'mask' not in self.loss.needs:
             raise ValueError(
                 f'the link has a mask, and its loss {type(self.loss).__name__} takes none; '
                 'remove the mask, or choose a loss of maps'
             )
-        self.asks_for = {*self._loss_asks, *self._mask_asks} - {'mask'}
-        schedules = [schedule] if isinstance(schedule, Mapping) else schedule or []
-        self.schedules = [WeightSchedule(**item) for item in schedules]
+        self.schedules = build_schedules(schedule)
         self._has_joined = False
 
     @classmethod
@@ -111,76 +114,135 @@ class Link(BaseModule):
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f'link {name!r}: {error}') from error
 
+    @property
+    def needs(self) -> set[str]:
+        """What loss and mask ask of a step."""
+        masks = () if self.mask is None else self.mask.needs
+        return {*self.loss.needs, *masks} - {'mask'}
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Fit aligner, connectors, mask and loss to the two layers.
+
+        The teacher's side comes first, so that the student's connectors know how wide it is behind
+        its own.
+
+        Raises:
+            ValueError: Something does not fit; the message names the link.
+        """
+        with self._named_errors():
+            explicit = [*self.teacher_connector, *self.student_connector]
+            if not any(connector.joins_places for connector in explicit):
+                aligners = (aligner(student, teacher) for aligner in _ALIGNERS)
+                found = [aligner for aligner in aligners if aligner is not None]
+                self.teacher_connector = Sequential(*found, *self.teacher_connector)
+            teacher = _bind_connectors(self.teacher_connector, teacher, student)
+            if any(p.requires_grad for p in self.teacher_connector.parameters()):
+                kinds = [type(connector).__name__ for connector in self.teacher_connector]
+                raise ValueError(
+                    f'its teacher_connector {kinds} has weights that would never be trained: no '
+                    "loss passes a gradient to the teacher's side; put the connector on the "
+                    "student's side, or choose a loss with a projector of its own for the teacher"
+                )
+            student = _bind_connectors(self.student_connector, student, teacher)
+            if self.mask is not None:
+                self.mask.bind(student, teacher)
+            self.loss.bind(student, teacher)
+            for module in (self.loss, self.mask):
+                unknown = set(module.needs if module is not None else ()) - set(NEEDS)
+                if unknown:
+                    raise ValueError(
+                        f'{type(module).__name__} needs {sorted(unknown)}; a step gives {NEEDS}'
+                    )
+
     def weight_at(self, epoch: int, iteration: int) -> float:
         """Return the weight at an epoch and global iteration, both counted from 0."""
-        weight = self.weight
-        for schedule in self.schedules:
-            weight *= schedule.factor(epoch, iteration)
-        return weight
+        return weight_at(self.weight, self.schedules, epoch, iteration)
 
-    def forward(self, student_feature: Any, teacher_feature: Any, context: dict) -> Tensor:
+    def forward(self, student_feature: Any, teacher_feature: Any, step: Step) -> Tensor:
         """Return the loss between two recorded features, without the link's weight.
 
         Args:
             student_feature: What the student's layer returned.
             teacher_feature: What the teacher's layer returned.
-            context: Values for the loss's keyword-only arguments, by name.
+            step: What the loss and the mask may ask for.
 
         Raises:
             ValueError: The features do not fit the connectors or the loss.
         """
         if not self._has_joined:
             print_log(
-                f'link {self.name}: student {self.student_spec}: {describe(student_feature)} <- '
-                f'{self.teacher_name} {self.teacher_spec}: {describe(teacher_feature)}',
+                f'link {self.name}: student {self.student}: {describe(student_feature)} <- '
+                f'{self.teacher_name} {self.teacher}: {describe(teacher_feature)}',
                 logger='current',
             )
-        try:
+        with self._named_errors():
             student_feature = self.student_connector(student_feature)
             teacher_feature = self.teacher_connector(teacher_feature)
-            loss = self.loss(
-                student_feature,
-                teacher_feature,
-                **self._extra(student_feature, context),
-            )
-        except (ValueError, KeyError, IndexError) as error:
-            raise ValueError(
-                f'link {self.name!r} (student {self.student_spec}, {self.teacher_name} '
-                f'{self.teacher_spec}): {error}'
-            ) from error
+            given = {
+                need: step.give(need, self.teacher_name)
+                for need in self.loss.needs
+                if need != 'mask'
+            }
+            if 'mask' in self.loss.needs:
+                given['mask'] = self._weigh(student_feature, step)
+            loss = self.loss(student_feature, teacher_feature, **given)
         self._has_joined = True
         return loss
 
-    def _extra(self, student_feature: Any, context: dict) -> dict[str, Any]:
-        """Collect what the loss asks for, the mask included."""
-        if self.mask is not None:
-            asked = {key: context[key] for key in self._mask_asks}
-            context = {**context, 'mask': self.mask(student_feature, **asked)}
-        return {key: context.get(key) if key == 'mask' else context[key] for key in self._loss_asks}
+    def _weigh(self, student_feature: Any, step: Step) -> Tensor | None:
+        if self.mask is None:
+            return None
+        asked = {need: step.give(need, self.teacher_name) for need in self.mask.needs}
+        return self.mask(student_feature, **asked)
 
-
-def _build_connector(config: dict | Sequence[dict] | None) -> Sequential:
-    configs = [config] if isinstance(config, Mapping) else config or []
-    return Sequential(*(MODELS.build(item) for item in configs))
-
-
-def _context_arguments(module: Any, name: str) -> list[str]:
-    """Keyword-only arguments of a loss or mask, which the distiller must be able to supply.
-
-    A module that needs some of them only at times (teacher boxes are not free) says which in
-    ``asks_for``.
-    """
-    wanted = getattr(module, 'asks_for', CONTEXT_KEYS)
-    asked = []
-    for parameter in inspect.signature(module.forward).parameters.values():
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            continue
-        if parameter.name in CONTEXT_KEYS:
-            if parameter.name in wanted:
-                asked.append(parameter.name)
-        elif parameter.default is parameter.empty:
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, IndexError) as error:
             raise ValueError(
-                f'{type(module).__name__} of link {name!r} asks for {parameter.name!r}; a link '
-                f'supplies {CONTEXT_KEYS}'
-            )
-    return asked
+                f'link {self.name!r} (student {self.student}, {self.teacher_name} '
+                f'{self.teacher}): {error}'
+            ) from error
+
+
+def build_schedules(schedule: Mapping | Sequence[Mapping] | None) -> list[WeightSchedule]:
+    """Build the schedules of one weight, whose factors multiply."""
+    schedules = [schedule] if isinstance(schedule, Mapping) else schedule or []
+    return [WeightSchedule(**item) for item in schedules]
+
+
+def weight_at(
+    weight: float, schedules: Sequence[WeightSchedule], epoch: int, iteration: int
+) -> float:
+    """Return a scheduled weight at an epoch and global iteration, both counted from 0."""
+    for schedule in schedules:
+        weight *= schedule.factor(epoch, iteration)
+    return weight
+
+
+def _build(config: dict, kind: type) -> Any:
+    module = MODELS.build(config)
+    if not isinstance(module, kind):
+        raise ValueError(
+            f'{type(module).__name__} is no {kind.__name__}: derive it from '
+            f'mmdistill.contracts.{kind.__name__}'
+        )
+    return module
+
+
+def _build_connectors(config: dict | Sequence[dict] | None) -> Sequential:
+    configs = [config] if isinstance(config, Mapping) else config or []
+    return Sequential(*(_build(item, Connector) for item in configs))
+
+
+def _bind_connectors(connectors: nn.Module, layer: Layer, other: Layer) -> Layer:
+    """Bind connectors one behind the other, and return the layer behind the last."""
+    for connector in connectors:
+        connector.bind(layer, other)
+        value = None
+        if layer.value is not None:
+            with torch.no_grad(), without_trace(connector):
+                value = connector(layer.value)
+        layer = replace(layer, value=value, **connector.facts(layer))
+    return layer

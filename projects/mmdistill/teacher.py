@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from torch import nn
+from torch import Tensor, nn
 
-from mmdistill.address import LayerAddress
-from mmdistill.recorder import FeatureRecorder, Recording
+from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, map_structure
 from mmdistill.teacher_cache import TeacherCache
 from mmdistill.utils.checkpoint import load_weights
 
@@ -57,7 +56,8 @@ class Teacher:
             )
         self.name = name
         self.checkpoint = checkpoint
-        self.model_config = _model_config(config, name)
+        self.meta: dict[str, Any] = {}
+        self.model_config = read_model_config(config, name)
         self.model = MODELS.build(copy.deepcopy(self.model_config))
         self.model.eval().requires_grad_(False)
         self.is_loaded = checkpoint is None
@@ -65,27 +65,27 @@ class Teacher:
         self._recorder: FeatureRecorder | None = None
         self._fingerprint: str | None = None
 
-    def watch(self, specs: Iterable[str | dict]) -> list[LayerAddress]:
-        """Resolve the layers that links read, in the order given.
+    def watch(self, layers: Iterable[Spec]) -> None:
+        """Say what links read.
 
         Raises:
             KeyError: A layer does not exist; the message lists the nearest names.
         """
-        addresses = [LayerAddress.parse(spec, self.model, self.name) for spec in specs]
-        self._recorder = FeatureRecorder(self.model, addresses, role=self.name)
-        return addresses
+        self._recorder = FeatureRecorder(self.model, layers, role=self.name)
 
     @contextmanager
     def run(self, *args: Any, to_end: bool = False, **kwargs: Any) -> Iterator[Recording]:
         """Run the model up to its last watched layer and yield what was recorded.
 
         The pass is the model's own ``predict`` under ``no_grad``, cut short: no loss, no label
-        assignment and, from the second pass on, nothing behind the last watched layer.
+        assignment and nothing behind the last watched layer, except now and then to count calls
+        (:meth:`~mmdistill.reading.FeatureRecorder.may_stop`).
 
         Args:
             *args: What the model's ``forward`` takes.
             to_end: Do not cut the pass short, so that ``recording.predictions`` holds what
-                ``predict`` returned, in samples of its own.
+                ``predict`` returned, in samples of its own. Boxes are not made for half
+                precision, so such a pass is not under autocast.
             **kwargs: What the model's ``forward`` takes.
         """
         self.load()
@@ -93,7 +93,12 @@ class Teacher:
         cache, key, known = self._cached(args, kwargs, to_end)
         with self._recorder.record() as recording:
             if known is None:
-                with torch.no_grad(), recording.listen(stop_early=not to_end):
+                size = _batch_size((args, kwargs))
+                with (
+                    self._precision(to_end),
+                    torch.no_grad(),
+                    recording.listen(stop_early=not to_end, batch_size=size),
+                ):
                     # Where the pass runs to its end, predictions must not land in the student's
                     # batch.
                     if not recording.stops_early:
@@ -102,8 +107,16 @@ class Teacher:
             else:
                 recording.restore(known)
             if cache is not None and known is None:
-                cache.write(key, {a: recording[a] for a in self._recorder.addresses})
+                cache.write(key, {r: recording[r] for r in self._recorder.recorders})
             yield recording
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters lie."""
+        return next(self.model.parameters()).device
+
+    def _precision(self, to_end: bool) -> AbstractContextManager:
+        return torch.autocast(self.device.type, enabled=False) if to_end else nullcontext()
 
     def _cached(
         self, args: tuple, kwargs: dict, to_end: bool
@@ -112,9 +125,8 @@ class Teacher:
         if self.cache_folder is None or to_end:
             return None, '', None
         cache = TeacherCache(self.cache_folder / self.fingerprint()[:16])
-        device = next(self.model.parameters()).device
-        key = cache.key((args, kwargs), device)
-        return cache, key, cache.read(key, self._recorder.addresses, device)
+        key = cache.key((args, kwargs), self.device)
+        return cache, key, cache.read(key, self._recorder.recorders, self.device)
 
     def load(self) -> None:
         """Load the weights once, strictly.
@@ -133,6 +145,7 @@ class Teacher:
                 f'teacher.checkpoint to the file that holds its weights'
             ) from error
         load_strictly(self.model, checkpoint['state_dict'], f'{self.name} ({self.checkpoint})')
+        self.meta = checkpoint.get('meta') or {}
         self.is_loaded = True
         print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
 
@@ -184,8 +197,18 @@ def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
     raise ValueError('\n'.join(report))
 
 
-def _model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
-    """Return the ``model`` of a config, with the registry scope that its config file names."""
+def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
+    """Return the ``model`` of a config, with the registry scope that its config file names.
+
+    Args:
+        config: Path of a config file, ``'package::path'`` of an installed package's config,
+            a ``dict(model=...)``, or the model's dict itself.
+        name: How errors call the model.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The config has no model.
+    """
     if isinstance(config, (dict, Config)):
         loaded = config if 'model' in config else {'model': config}
     elif '::' in str(config):
@@ -207,13 +230,21 @@ def _model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
 
 def _copy_samples(value: Any) -> Any:
     """Copy the data samples in a structure; tensors are shared."""
-    if isinstance(value, BaseDataElement):
-        return value.clone()
+    return map_structure(
+        lambda item: item.clone() if isinstance(item, BaseDataElement) else item, value
+    )
+
+
+def _batch_size(value: Any) -> int | None:
+    """Samples in what a model takes: the length of the first list or tensor in it."""
+    if isinstance(value, Tensor):
+        return len(value) if value.dim() else None
     if isinstance(value, dict):
-        return {key: _copy_samples(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_copy_samples(item) for item in value)
-    return value
+        value = tuple(value.values())
+    if isinstance(value, list):
+        return len(value)
+    sizes = map(_batch_size, value) if isinstance(value, tuple) else ()
+    return next((size for size in sizes if size is not None), None)
 
 
 def _canonical(config: Any) -> str:

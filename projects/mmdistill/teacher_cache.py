@@ -13,7 +13,9 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from mmdistill.address import LayerAddress
+from mmdistill.reading.address import describe
+from mmdistill.reading.recorders import Recorder
+from mmdistill.reading.sparse import is_packed_sparse, is_sparse, pack_sparse, unpack_sparse
 
 
 class TeacherCache:
@@ -44,34 +46,39 @@ class TeacherCache:
         return digest.hexdigest()
 
     def read(
-        self, key: str, addresses: Iterable[LayerAddress], device: torch.device | str = 'cpu'
-    ) -> dict[LayerAddress, Any] | None:
-        """Return the values of all addresses on a device, or None where one is not there."""
-        paths = {address: self._path(key, address) for address in addresses}
+        self, key: str, layers: Iterable[Recorder], device: torch.device | str = 'cpu'
+    ) -> dict[Recorder, Any] | None:
+        """Return the values of all layers on a device, or None where one is not there."""
+        paths = {layer: self._path(key, layer) for layer in layers}
         if not all(path.exists() for path in paths.values()):
             return None
         return {
-            address: torch.load(path, map_location=device, weights_only=True)
-            for address, path in paths.items()
+            layer: _unpack(torch.load(path, map_location=device, weights_only=True))
+            for layer, path in paths.items()
         }
 
-    def write(self, key: str, values: dict[LayerAddress, Any]) -> None:
-        """Store tensors and structures of tensors; values of other types are left out."""
+    def write(self, key: str, values: dict[Recorder, Any]) -> None:
+        """Store tensors, sparse tensors and structures of both.
+
+        Raises:
+            ValueError: A layer returned something else, with which no batch could be stored.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for address, value in values.items():
-            path = self._path(key, address)
-            if path.exists() or not _is_plain(value):
+        for layer, value in values.items():
+            path = self._path(key, layer)
+            if path.exists():
                 continue
+            packed = _pack(value, layer)
             partial = path.with_suffix(f'.{os.getpid()}.partial')
             try:
-                torch.save(value, partial)
+                torch.save(packed, partial)
                 partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)
 
-    def _path(self, key: str, address: LayerAddress) -> Path:
-        layer = hashlib.blake2b(str(address).encode(), digest_size=6).hexdigest()
-        return self.folder / f'{key}_{layer}.pt'
+    def _path(self, key: str, layer: Recorder) -> Path:
+        name = hashlib.blake2b(repr(layer).encode(), digest_size=6).hexdigest()
+        return self.folder / f'{key}_{name}.pt'
 
 
 def _autocast_dtype(device: torch.device | str) -> torch.dtype | None:
@@ -102,10 +109,27 @@ def _update(digest: Any, value: Any) -> None:
         digest.update(repr(value).encode())
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether torch's safe loader reads a value: tensors in dicts, lists and tuples."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+def _pack(value: Any, layer: Recorder) -> Any:
+    """Return a value in types that torch's safe loader reads."""
+    if isinstance(value, dict) and not is_packed_sparse(value):
+        return {key: _pack(item, layer) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, Tensor)
+        return type(value)(_pack(item, layer) for item in value)
+    if is_sparse(value):
+        return pack_sparse(value)
+    if value is None or isinstance(value, (Tensor, int, float, str)):
+        return value
+    raise ValueError(
+        f"the teacher's cache keeps tensors and structures of them, but {layer} is "
+        f'{describe(value)}: choose a part of it by a selector, or remove teacher.cache'
+    )
+
+
+def _unpack(value: Any) -> Any:
+    if is_packed_sparse(value):
+        return unpack_sparse(value)
+    if isinstance(value, dict):
+        return {key: _unpack(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_unpack(item) for item in value)
+    return value

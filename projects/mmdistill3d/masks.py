@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdistill.address import describe
+from mmdistill.contracts import Mask
+from mmdistill.reading.address import describe
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.instances import annotated, boxes_of, predicted_boxes
 
@@ -17,7 +18,7 @@ SHAPES = ('box', 'gaussian')
 
 
 @MODELS.register_module()
-class BoxMask(nn.Module):
+class BoxMask(Mask):
     """Lets the cells of objects count, and those of the background little or not at all.
 
     In a LiDAR scene objects cover a few percent of the BEV map, so a plain mean teaches the
@@ -68,7 +69,7 @@ class BoxMask(nn.Module):
         self.grid = BEVGrid(point_cloud_range, axes)
         self.boxes, self.shape, self.per_box = boxes, shape, per_box
         self.background, self.score_thr = background, score_thr
-        self.asks_for = tuple(
+        self.needs = tuple(
             key
             for key, sources in (
                 ('data_samples', ('gt', 'union')),
@@ -97,11 +98,11 @@ class BoxMask(nn.Module):
         if not isinstance(feature, Tensor) or feature.dim() != 4:
             raise ValueError(f'BoxMask weighs maps (B, C, H, W), got {describe(feature)}')
         found = [[] for _ in range(len(feature))]
-        if 'data_samples' in self.asks_for:
+        if 'data_samples' in self.needs:
             annotations = boxes_of(annotated(data_samples, len(feature)))
             for boxes, own in zip(found, annotations, strict=True):
                 boxes.append(own)
-        if 'teacher_predictions' in self.asks_for:
+        if 'teacher_predictions' in self.needs:
             predicted = predicted_boxes(teacher_predictions, self.score_thr)
             for boxes, own in zip(found, predicted, strict=True):
                 boxes.append(own)

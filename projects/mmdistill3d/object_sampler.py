@@ -9,14 +9,15 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmdistill.memory.samplers import Samples, demand_map, zero_if_not_finite
+from mmdistill.contracts import Sampler
+from mmdistill.memory.samplers import SAMPLERS, Samples, demand_map, zero_if_not_finite
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.roi import roi_features
 
 
 @MODELS.register_module()
-class ObjectSampler:
+class ObjectSampler(Sampler):
     """Objects of the ground truth: both maps, read bilinearly at points of each box in metres.
 
     Keyed by class, and by ``gt_instances_3d.instance_id`` where data samples carry it. The maps may
@@ -24,7 +25,7 @@ class ObjectSampler:
 
     Config lines::
 
-        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512,
+        loss=dict(type='CRDLoss',
                   granularity=dict(type='object', point_cloud_range=point_cloud_range))
 
     Args:
@@ -36,8 +37,8 @@ class ObjectSampler:
         teacher_axes: The same for the teacher's map; default the student's.
     """
 
+    needs = ('data_samples',)
     projector = dict(type='MLPProjector', pool='avg+max')
-    """Config of the projectors that fit these features."""
 
     def __init__(
         self,
@@ -61,9 +62,7 @@ class ObjectSampler:
         """Config of the memory that fits these samples."""
         return dict(type='QueueMemory', num_classes=self.num_classes)
 
-    def __call__(
-        self, student: Any, teacher: Any, *, data_samples: Any, sample_idx: Any = None
-    ) -> Samples:
+    def __call__(self, student: Any, teacher: Any, *, data_samples: Any) -> Samples:
         """Return a sample ``(C, n, m)`` for each box of the batch.
 
         Args:
@@ -89,6 +88,9 @@ class ObjectSampler:
             instances=torch.cat([_instance_ids(item) for item in instances]),
         )
         return Samples(student, teacher, student_is_finite & teacher_is_finite, keys)
+
+
+SAMPLERS['object'] = ObjectSampler.__name__
 
 
 def _instance_ids(item: Any) -> Tensor:

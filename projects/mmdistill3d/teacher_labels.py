@@ -11,13 +11,14 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdistill.contracts import Targets
 from mmdistill3d.classes import check_class_order, num_classes
 
 PerClass = float | Mapping[int | str, float]
 
 
 @MODELS.register_module()
-class TeacherLabels(nn.Module):
+class TeacherLabels(Targets):
     """Adds a teacher's confident boxes to the annotated ones, without duplicates.
 
     The rule, for each frame: of the teacher's boxes whose score reaches the threshold of their
@@ -67,7 +68,7 @@ class TeacherLabels(nn.Module):
         self.min_distance = _ByClass(min_distance, self.classes, 'min_distance')
         self.max_iou, self.max_per_frame = max_iou, max_per_frame
 
-    def check_models(self, student: Any, teacher: Any) -> None:
+    def bind(self, student: nn.Module, teacher: nn.Module) -> None:
         """Demand that both models, and ``classes``, mean the same by their labels.
 
         Raises:

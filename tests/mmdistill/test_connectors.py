@@ -225,7 +225,7 @@ def test_several_scales_become_one_map(mode):
     scales = torch.randn(2, 3, 8, 10), torch.randn(2, 5, 4, 5)
     connector = MODELS.build(dict(type='ConcatConnector', in_channels=[3, 5], mode=mode))
     joined = connector(scales)
-    assert joined.shape == (2, connector.out_channels, 8, 10)
+    assert joined.shape == (2, 8, 8, 10)
     assert torch.equal(joined[:, :3], scales[0])
     resize = MODELS.build(dict(type='ResizeConnector', size=(8, 10), mode=mode))
     torch.testing.assert_close(joined[:, 3:], resize(scales[1]))

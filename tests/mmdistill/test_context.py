@@ -5,15 +5,17 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
-from torch import nn
 from torch.nn import functional as F
 
+from mmdistill.contracts import LinkLoss, Mask, Targets
 from mmdistill.losses.reduce import as_float, weighted_mean
 
 
 @MODELS.register_module(force=True)
-class ScoreLoss(nn.Module):
+class ScoreLoss(LinkLoss):
     """Reads what the teacher predicts, and both models."""
+
+    needs = ('teacher_predictions', 'student_model', 'teacher_model')
 
     def forward(self, student, teacher, *, teacher_predictions, student_model, teacher_model):
         scores = torch.stack([sample.scores for sample in teacher_predictions])
@@ -22,8 +24,10 @@ class ScoreLoss(nn.Module):
 
 
 @MODELS.register_module(force=True)
-class MaskedLoss(nn.Module):
+class MaskedLoss(LinkLoss):
     """Mean square over channels, weighted by a mask."""
+
+    needs = ('mask',)
 
     def forward(self, student, teacher, *, mask=None):
         self.mask = mask
@@ -31,8 +35,10 @@ class MaskedLoss(nn.Module):
 
 
 @MODELS.register_module(force=True)
-class LeftHalf(nn.Module):
+class LeftHalf(Mask):
     """Only the left half of a map counts, in samples with an even label."""
+
+    needs = ('data_samples',)
 
     def forward(self, feature, *, data_samples):
         mask = torch.zeros(len(feature), 1, *feature.shape[2:])
@@ -42,7 +48,7 @@ class LeftHalf(nn.Module):
 
 
 @MODELS.register_module(force=True)
-class TeacherLabel(nn.Module):
+class TeacherLabel(Targets):
     """Replaces each label by the teacher's best class."""
 
     def forward(self, data_samples, teacher_predictions):

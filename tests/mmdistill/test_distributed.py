@@ -47,7 +47,7 @@ assert not any(module.training for module in teacher.modules())
 assert not {id(p) for p in teacher.parameters()} & {id(p) for p in runner.model.parameters()}
 spread = runner.model.module.links['spread'].loss.memory
 assert len(spread.student_bank) == 6 + 1  # half of 12 rows, and a spare one
-spread.gather_whole()
+spread.gather()
 torch.save(runner.model.module.state_dict(), f'{work_dir}/rank{get_rank()}.pt')
 # A gloo thread that outlives Python's shutdown can abort the process: leave in order.
 del runner

@@ -153,7 +153,7 @@ def test_banks_of_a_checkpoint_size_an_empty_memory_and_refuse_another_data_set(
     fresh.load_state_dict(stored)
     assert torch.equal(fresh.student_bank, stored['student_bank'])
     with pytest.raises(ValueError, match=f'have {N} rows, the data set has 7'):
-        fresh.set_num_samples(7)
+        fresh.resize(7)
 
 
 def test_with_current_positives_an_anchor_agrees_with_the_other_side_of_this_step():

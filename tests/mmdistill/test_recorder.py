@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from mmdistill import FeatureRecorder, LayerAddress
+from mmdistill import FeatureRecorder, LayerAddress, record_layers
 
 
 class Toy(nn.Module):
@@ -40,12 +40,11 @@ def model():
 
 def record(model, *specs, needs_grad=False):
     """Run the model once and return what the addresses read."""
-    addresses = [LayerAddress.parse(spec, model, 'toy') for spec in specs]
-    recorder = FeatureRecorder(model, addresses, 'toy', needs_grad)
+    recorder = FeatureRecorder(model, specs, 'toy', needs_grad)
     with recorder.record() as recording:
         with recording.listen():
             model(torch.ones(1, 2, 4, 5))
-        return [recording[address] for address in addresses]
+        return [recording[spec] for spec in specs]
 
 
 def test_selectors_reach_through_tuples_lists_and_dicts(model):
@@ -85,7 +84,7 @@ def test_a_wrong_path_fails_at_once_and_lists_near_names(model, path, hint):
 )
 def test_text_that_is_no_address_is_refused(model, spec):
     with pytest.raises(ValueError, match='address|path'):
-        LayerAddress.parse(spec, model, 'toy')
+        FeatureRecorder(model, [spec], 'toy')
 
 
 def test_a_selector_that_does_not_fit_says_what_is_there(model):
@@ -143,7 +142,7 @@ def test_a_layer_that_does_not_run_is_an_error_at_reading(model):
 
 
 def test_nothing_is_held_and_no_hook_is_left_also_after_an_error(model):
-    address = LayerAddress.parse('branches[0][0].heatmap', model, 'toy')
+    address = 'branches[0][0].heatmap'
     recorder = FeatureRecorder(model, [address])
     for fails in (False, True):
         try:
@@ -163,7 +162,7 @@ def test_nothing_is_held_and_no_hook_is_left_also_after_an_error(model):
 def test_early_stop_ends_the_pass_behind_the_last_layer_but_first_counts_calls(model):
     ran = []
     model.branches[0].register_forward_hook(lambda *_: ran.append('branch'))
-    address = LayerAddress.parse('relu', model, 'toy')
+    address = 'relu'
     recorder = FeatureRecorder(model, [address])
     for expected in (['branch'], ['branch']):
         with recorder.record() as recording:
@@ -208,9 +207,6 @@ def test_one_module_under_two_names_is_recorded_under_both():
 
 
 def record_linear(model, *specs):
-    addresses = [LayerAddress.parse(spec, model, 'toy') for spec in specs]
-    recorder = FeatureRecorder(model, addresses)
-    with recorder.record() as recording:
-        with recording.listen():
-            model(torch.ones(1, 2))
-        return [recording[address] for address in addresses]
+    with record_layers(model, *specs) as values:
+        model(torch.ones(1, 2))
+    return list(values.values())

@@ -20,7 +20,8 @@ def make_teacher(teacher_file, tmp_path):
         )
         passes = []
         teacher.model.backbone.register_forward_hook(lambda *_: passes.append(1))
-        return teacher, teacher.watch(specs), passes
+        teacher.watch(specs)
+        return teacher, specs, passes
 
     return make
 

@@ -22,6 +22,10 @@ class TinyClassifier(BaseModel):
         self.head = nn.Linear(width, 4)
         self.head_calls = 0
 
+    def example_batch(self):
+        samples = [BaseDataElement(metainfo=dict(label=i, sample_idx=i)) for i in range(2)]
+        return dict(inputs=[torch.zeros(3, 8, 8)] * 2, data_samples=samples)
+
     def forward(self, inputs, data_samples=None, mode='tensor'):
         if isinstance(inputs, list):
             inputs = torch.stack(inputs)

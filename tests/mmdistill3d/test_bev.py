@@ -165,7 +165,7 @@ class TestBoxMask:
     def test_only_teacher_boxes_make_the_teacher_predict(self):
         for boxes, asks in (('gt', False), ('teacher', True), ('union', True)):
             mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, boxes=boxes))
-            assert ('teacher_predictions' in mask.asks_for) == asks
+            assert ('teacher_predictions' in mask.needs) == asks
 
     def test_a_batch_without_annotations_is_an_error(self):
         with pytest.raises(ValueError, match='gt_bboxes_3d'):

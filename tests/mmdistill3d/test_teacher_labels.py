@@ -196,9 +196,9 @@ def test_classes_in_another_order_or_number_are_refused():
     with pytest.raises(ValueError, match=r"the student has the classes \['car', 'truck'\]"):
         check_class_order(Detector(2, ('car', 'truck')), Detector(2, ('truck', 'car')))
     with pytest.raises(ValueError, match='the student has the classes 2, the teacher 3'):
-        build().check_models(Detector(2, ('car', 'truck')), Detector(3))
+        build().bind(Detector(2, ('car', 'truck')), Detector(3))
     with pytest.raises(ValueError, match='is given 3 classes: .* the heads have 2'):
-        build(classes=NAMES).check_models(Detector(2), Detector(2))
+        build(classes=NAMES).bind(Detector(2), Detector(2))
     check_class_order(Detector(2, ('car', 'truck')), Detector(2, ['car', 'truck']))
     check_class_order(Detector(2), Detector([1, 1]))
 

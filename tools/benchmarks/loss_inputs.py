@@ -66,7 +66,7 @@ def crd(size: tuple[int, ...]) -> Case:
     """Two maps and banks as long as nuScenes' training set."""
     case = with_channels(size)
     case.context = dict(sample_idx=torch.arange(size[0]), data_samples=samples(size[0]))
-    case.prepare = lambda loss: loss.memory.set_num_samples(28130)
+    case.prepare = lambda loss: loss.memory.resize(28130)
     return case
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmdistill.address import describe
+from mmdistill.reading.address import describe
 
 
 def check_channels(feature: Any, channels: int, argument: str) -> None:
@@ -58,6 +58,12 @@ def check_map(feature: Any) -> None:
         raise ValueError(f'expected a map (B, C, H, W), got {describe(feature)}{cure}')
 
 
+def check_same_maps(student: Any, teacher: Any) -> None:
+    """Demand two maps ``(B, C, H, W)`` of one shape; the ``ValueError`` says what they are."""
+    check_map(student)
+    check_same_shape(student, teacher)
+
+
 def check_maps(student: Any, teacher: Any) -> None:
     """Demand two maps ``(B, C, H, W)`` of one batch, height and width; channels may differ.
 
@@ -79,10 +85,7 @@ def _connectors(student: Tensor, teacher: Tensor) -> str:
     """The connectors that give two maps of one batch one shape."""
     lines = []
     if student.shape[1] != teacher.shape[1]:
-        lines.append(
-            "student_connector=dict(type='ConvConnector', "
-            f'in_channels={student.shape[1]}, out_channels={teacher.shape[1]})'
-        )
+        lines.append("student_connector=dict(type='ConvConnector')")
     if student.shape[2:] != teacher.shape[2:]:
         size = tuple(student.shape[2:])
         lines.append(f"teacher_connector=dict(type='ResizeConnector', size={size})")

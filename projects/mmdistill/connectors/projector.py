@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdistill.connectors.checks import check_channels
+from mmdistill.contracts import Connector
+from mmdistill.reading.shapes import Layer
+from mmdistill.reading.sparse import is_sparse, pool_sparse
+from mmdistill.widths import HasWidths
 
 POOLS = ('avg', 'max', 'avg+max')
 
 
 @MODELS.register_module()
-class MLPProjector(BaseModule):
+class MLPProjector(HasWidths, Connector):
     """Pools a feature over its positions and maps it to a normalised embedding.
 
     A linear layer over a flattened BEV map would need billions of weights, so positions are
@@ -28,7 +31,7 @@ class MLPProjector(BaseModule):
         projector=dict(type='MLPProjector', pool='avg+max', hidden_channels=256)
 
     Args:
-        in_channels: Channels ``C`` of the feature.
+        in_channels: Channels ``C`` of the feature; read from the layer.
         out_channels: Size ``D`` of the embedding.
         hidden_channels: Width of the hidden layer; ``None`` for a single linear layer.
         pool: ``'avg'``, ``'max'`` or ``'avg+max'`` (both, concatenated).
@@ -37,7 +40,7 @@ class MLPProjector(BaseModule):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | None = None,
         out_channels: int = 128,
         hidden_channels: int | None = None,
         pool: str = 'avg',
@@ -47,16 +50,25 @@ class MLPProjector(BaseModule):
         super().__init__(init_cfg)
         if pool not in POOLS:
             raise ValueError(f'pool is one of {POOLS}, not {pool!r}')
-        self.in_channels, self.pool, self.normalize = in_channels, pool, normalize
-        width = in_channels * (2 if pool == 'avg+max' else 1)
-        if hidden_channels is None:
-            self.layers = nn.Sequential(nn.Linear(width, out_channels))
+        self.pool, self.normalize = pool, normalize
+        self.out_channels, self.hidden_channels = out_channels, hidden_channels
+        self.take_widths(in_channels=in_channels)
+
+    def make(self, in_channels: int) -> None:
+        """Make the layers."""
+        width = in_channels * (2 if self.pool == 'avg+max' else 1)
+        if self.hidden_channels is None:
+            self.layers = nn.Sequential(nn.Linear(width, self.out_channels))
         else:
             self.layers = nn.Sequential(
-                nn.Linear(width, hidden_channels),
+                nn.Linear(width, self.hidden_channels),
                 nn.ReLU(),
-                nn.Linear(hidden_channels, out_channels),
+                nn.Linear(self.hidden_channels, self.out_channels),
             )
+
+    def bind(self, layer: Layer, other: Layer) -> None:
+        """Read the channels of the layer."""
+        self.bind_widths(in_channels=layer)
 
     def forward(self, feature: Any) -> Tensor:
         """Embed a feature.
@@ -68,30 +80,22 @@ class MLPProjector(BaseModule):
         Returns:
             Embeddings ``(B, out_channels)``.
         """
+        self.demand_widths()
         # Not under autocast: in fp16 a sum over a map or the square of a length overflows.
         with torch.autocast(self.layers[0].weight.device.type, enabled=False):
             embedding = self.layers(self._pool(feature))
             return F.normalize(embedding, dim=1) if self.normalize else embedding
 
     def _pool(self, feature: Any) -> Tensor:
-        if hasattr(feature, 'features') and hasattr(feature, 'indices'):
-            avg, peak = _pool_sparse(feature, self.layers[0].weight.dtype)
-            check_channels(avg, self.in_channels, 'in_channels')
+        in_channels = self.widths['in_channels']
+        if is_sparse(feature):
+            avg, peak = pool_sparse(feature, self.layers[0].weight.dtype)
+            check_channels(avg, in_channels, 'in_channels')
         else:
-            check_channels(feature, self.in_channels, 'in_channels')
+            check_channels(feature, in_channels, 'in_channels')
             feature = feature.to(self.layers[0].weight.dtype)
             flat = feature.flatten(2) if feature.dim() > 2 else feature[..., None]
             avg = flat.mean(2) if 'avg' in self.pool else None
             peak = flat.amax(2) if 'max' in self.pool else None
         pooled = {'avg': [avg], 'max': [peak], 'avg+max': [avg, peak]}[self.pool]
         return torch.cat(pooled, dim=1)
-
-
-def _pool_sparse(tensor: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean and maximum over the active voxels of each sample; zeros where there are none."""
-    values = tensor.features.to(dtype)
-    sample = tensor.indices[:, 0].long()[:, None].expand_as(values)
-    shape = (tensor.batch_size, values.shape[1])
-    avg = values.new_zeros(shape).scatter_reduce(0, sample, values, 'mean', include_self=False)
-    peak = values.new_zeros(shape).scatter_reduce(0, sample, values, 'amax', include_self=False)
-    return avg, peak

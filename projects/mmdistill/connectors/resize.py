@@ -6,33 +6,49 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmdistill.connectors.checks import check_map
+from mmdistill.contracts import Connector
+from mmdistill.reading.shapes import Layer
 
 MODES = ('bilinear', 'nearest', 'adaptive')
 
 
 @MODELS.register_module()
-class ResizeConnector(nn.Module):
+class ResizeConnector(Connector):
     """Brings a map to another height and width over the same range.
 
     Config lines::
 
-        teacher_connector=dict(type='ResizeConnector', size=(64, 64))
+        teacher_connector=dict(type='ResizeConnector')
 
     Args:
-        size: Height and width of the result, in cells.
+        size: Height and width of the result, in cells; by default those of the layer at the link's
+            other end.
         mode: ``'bilinear'`` or ``'nearest'`` interpolation, or ``'adaptive'`` average pooling
             for maps that become coarser.
     """
 
-    def __init__(self, size: tuple[int, int], mode: str = 'bilinear') -> None:
+    joins_places = True
+
+    def __init__(self, size: tuple[int, int] | None = None, mode: str = 'bilinear') -> None:
         super().__init__()
         if mode not in MODES:
             raise ValueError(f'mode is one of {MODES}, not {mode!r}')
-        self.size, self.mode = tuple(size), mode
+        self.size, self.mode = None if size is None else tuple(size), mode
+
+    def bind(self, layer: Layer, other: Layer) -> None:
+        """Read the size of the layer at the other end.
+
+        Raises:
+            ValueError: That is not known, or no map.
+        """
+        if self.size is None:
+            if other.size is None or len(other.size) != 2:
+                raise ValueError(f'size is not known: {other} has no height and width; give size')
+            self.size = other.size
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, *size)``.
@@ -48,7 +64,7 @@ class ResizeConnector(nn.Module):
 
 
 @MODELS.register_module()
-class RangeConnector(nn.Module):
+class RangeConnector(Connector):
     """Brings a BEV map over one range in metres to a grid over another range.
 
     A cell of the result lies where it lies on the ground, so a teacher that sees +-54 m can teach a
@@ -74,6 +90,8 @@ class RangeConnector(nn.Module):
     Raises:
         ValueError: A range is not of 4 or 6 increasing numbers, or the ranges do not overlap.
     """
+
+    joins_places = True
 
     def __init__(
         self,

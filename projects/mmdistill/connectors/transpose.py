@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdistill.connectors.checks import check_map
+from mmdistill.contracts import Connector
 
 
 @MODELS.register_module()
-class TransposeConnector(nn.Module):
+class TransposeConnector(Connector):
     """Swaps the two spatial axes of a map.
 
     BEVFusion's maps are ``(B, C, X, Y)``, those of pillar and voxel detectors such as CenterPoint
@@ -20,6 +21,8 @@ class TransposeConnector(nn.Module):
 
         teacher_connector=dict(type='TransposeConnector')      # BEVFusion teaches CenterPoint
     """
+
+    joins_places = True
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C, W, H)``.

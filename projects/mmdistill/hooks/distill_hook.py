@@ -6,12 +6,13 @@ import logging
 from typing import Any
 
 from mmengine.dist import get_world_size
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
+from mmdistill.contracts import SampleMemory
 from mmdistill.distiller import Distiller
 from mmdistill.utils.dataset import number_samples
 
@@ -57,6 +58,8 @@ class DistillHook(Hook):
         if distiller.keeps_memory():
             _refuse_unequal_batches(loop.dataloader)
             distiller.prepare(num_samples=number_samples(loop.dataloader.dataset))
+        if any(memory.is_spread for memory in distiller.memories.values()):
+            _refuse_averaging(runner)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         find_distiller(runner, type(self).__name__).progress = (runner.epoch, runner.iter)
@@ -83,13 +86,12 @@ class DistillHook(Hook):
         )
 
     def _gather_banks(self, runner: Any) -> None:
-        for module in find_distiller(runner, type(self).__name__).links.modules():
-            if hasattr(module, 'gather_whole'):
-                module.gather_whole()
+        for memory in find_distiller(runner, type(self).__name__).memories.values():
+            memory.gather()
 
     def _report_skipped(self, distiller: Distiller) -> None:
         for name, link in distiller.links.items():
-            skipped = sum(int(m.num_skipped) for m in link.modules() if hasattr(m, 'num_skipped'))
+            skipped = sum(m.skipped for m in link.modules() if isinstance(m, SampleMemory))
             if skipped > self._skipped.get(name, 0):
                 print_log(
                     f'link {name}: {skipped} samples so far had features that are not finite; '
@@ -163,12 +165,22 @@ def _refuse_unequal_batches(loader: Any) -> None:
         )
 
 
+def _refuse_averaging(runner: Any) -> None:
+    if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+        raise ValueError(
+            'memory banks that are spread over the ranks (shard=True) cannot be averaged by '
+            'EMAHook: each rank has other rows; set shard=False, or remove EMAHook'
+        )
+
+
 def _refuse_other_memory(distiller: Distiller, state: dict) -> None:
     """MMEngine only warns of tensors that do not fit, and a fresh bank would go unnoticed."""
-    for key, value in distiller.state_dict().items():
-        if key.endswith('_bank') and key in state and state[key].shape != value.shape:
-            raise ValueError(
-                f'the checkpoint has {tuple(state[key].shape)} as {key}, this run '
-                f'{tuple(value.shape)}: continue with the data set and the memory that the run '
-                'began with'
-            )
+    for path, memory in distiller.memories.items():
+        for name, bank in memory.banks.items():
+            stored = state.get(f'{path}.{name}')
+            if stored is not None and stored.shape != bank.shape:
+                raise ValueError(
+                    f'the checkpoint has {tuple(stored.shape)} as {path}.{name}, this run '
+                    f'{tuple(bank.shape)}: continue with the data set and the memory that the run '
+                    'began with'
+                )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdistill.connectors.checks import check_maps
 from mmdistill.losses.kernels import Kernel
+from mmdistill.losses.maps import MapLoss
 from mmdistill.losses.normalize import inverse_length
-from mmdistill.losses.reduce import prepare
 
 
 @MODELS.register_module()
-class AttentionTransferLoss(nn.Module):
+class AttentionTransferLoss(MapLoss):
     r"""Distance between normalised maps of activation strength.
 
     With :math:`q = \mathrm{vec}(\sum_c |f_c|^p)` and :math:`\hat q = q / \|q\|_2` of each sample:
@@ -42,34 +42,25 @@ class AttentionTransferLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    check_features = staticmethod(check_maps)
+
     def __init__(self, p: float = 2, mode: str = 'sum', loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         if mode not in ('sum', 'mean', 'norm'):
             raise ValueError(f"mode is 'sum', 'mean' or 'norm', not {mode!r}")
         if p < 1:
             raise ValueError(f'p is 1 or more, not {p}: below 1 a silent cell has no gradient')
-        self.p, self.mode, self.loss_weight = p, mode, loss_weight
+        self.p, self.mode = p, mode
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two maps.
-
-        Args:
-            student: ``(B, Cs, H, W)``.
-            teacher: ``(B, Ct, H, W)``.
-            mask: Weights of the positions, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The maps differ in batch or size.
-        """
-        check_maps(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         difference = self._attention(student, mask) - self._attention(teacher, mask)
         squares = difference.square().sum(1)
         if self.mode == 'norm':
             # Not `.norm()`: its gradient at zero is not a number.
-            return self.loss_weight * (squares + 1e-12).sqrt().mean()
+            return (squares + 1e-12).sqrt().mean()
         loss = squares.mean()
-        return self.loss_weight * (loss if self.mode == 'sum' else loss / difference.shape[1])
+        return loss if self.mode == 'sum' else loss / difference.shape[1]
 
     def _attention(self, feature: Tensor, mask: Tensor | None) -> Tensor:
         """Return the map of strength, scaled to unit length, ``(B, H * W)``."""
@@ -81,7 +72,7 @@ class AttentionTransferLoss(nn.Module):
 
 
 @MODELS.register_module()
-class NSTLoss(nn.Module):
+class NSTLoss(MapLoss):
     r"""Maximum mean discrepancy between the channels of both maps, read as patterns.
 
     Each channel, scaled to unit length over its positions, is one point :math:`x_i` of the student
@@ -114,6 +105,8 @@ class NSTLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    check_features = staticmethod(check_maps)
+
     def __init__(
         self,
         kernel: str = 'polynomial',
@@ -121,27 +114,16 @@ class NSTLoss(nn.Module):
         offset: float = 0.0,
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.kernel, self.loss_weight = Kernel(kernel, degree, offset), loss_weight
+        super().__init__(loss_weight)
+        self.kernel = Kernel(kernel, degree, offset)
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two maps.
-
-        Args:
-            student: ``(B, Cs, H, W)``.
-            teacher: ``(B, Ct, H, W)``.
-            mask: Weights of the positions, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The maps differ in batch or size.
-        """
-        check_maps(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         # Not under autocast: the three means nearly cancel.
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = _patterns(student, mask), _patterns(teacher, mask)
             evenly = [f.new_full(f.shape[:2], 1 / f.shape[1]) for f in (student, teacher)]
-            return self.loss_weight * self.kernel.discrepancy(student, teacher, *evenly).mean()
+            return self.kernel.discrepancy(student, teacher, *evenly).mean()
 
 
 def _patterns(feature: Tensor, mask: Tensor | None) -> Tensor:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.connectors.checks import check_map, check_same_shape
+from mmdistill.connectors.checks import check_same_maps
+from mmdistill.losses.maps import MapLoss
 from mmdistill.losses.normalize import cosine
-from mmdistill.losses.reduce import prepare
 
 
 @MODELS.register_module()
-class PKDLoss(nn.Module):
+class PKDLoss(MapLoss):
     r"""One minus the Pearson correlation of the student's and the teacher's channels.
 
     With :math:`r_c` the correlation of channel ``c`` over the positions of all samples of the
@@ -30,26 +30,17 @@ class PKDLoss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='PKDLoss', loss_weight=2.0)
 
     Args:
         loss_weight: Factor of the loss.
     """
 
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
+    check_features = staticmethod(check_same_maps)
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between maps ``(B, C, H, W)``, weighted by ``mask`` ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The shapes differ, or the features are no maps.
-        """
-        check_map(student)
-        check_same_shape(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         if mask is not None:
             # Weights of mean 1, so that lengths stay those of a whole map.
             mask = mask / mask.mean().clamp_min(torch.finfo(mask.dtype).tiny)
@@ -57,11 +48,11 @@ class PKDLoss(nn.Module):
         teacher, teacher_floor = _centred(teacher, mask)
         correlation = cosine(student, teacher, (0, 2, 3), mask, (student_floor, teacher_floor))
         loss = (1 - correlation).mean()
-        return self.loss_weight * (loss if mask is None else loss * mask.any())
+        return loss if mask is None else loss * mask.any()
 
 
 @MODELS.register_module()
-class CWDLoss(nn.Module):
+class CWDLoss(MapLoss):
     r"""Kullback-Leibler divergence between channels read as distributions over positions.
 
     :math:`\phi(f_c)_p = m_p e^{f_{cp} / T} / \sum_q m_q e^{f_{cq} / T}` says where channel ``c``
@@ -76,7 +67,7 @@ class CWDLoss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='CWDLoss', temperature=1.0, loss_weight=1.0)
 
     Args:
@@ -84,25 +75,20 @@ class CWDLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    check_features = staticmethod(check_same_maps)
+
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
-        self.temperature, self.loss_weight = temperature, loss_weight
+        self.temperature = temperature
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between maps ``(B, C, H, W)``, weighted by ``mask`` ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The shapes differ, or the features are no maps.
-        """
-        check_map(student)
-        check_same_shape(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         student, teacher = (self._log_distribution(f, mask) for f in (student, teacher))
         divergence = F.kl_div(student, teacher, reduction='sum', log_target=True)
         num_channels = student.shape[0] * student.shape[1]
-        return self.loss_weight * self.temperature**2 * divergence / num_channels
+        return self.temperature**2 * divergence / num_channels
 
     def _log_distribution(self, feature: Tensor, mask: Tensor | None) -> Tensor:
         logits = feature.flatten(2) / self.temperature

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from mmdistill.losses.embedding import build_projectors, embed
-
-SAMPLERS = {'scene': 'SceneSampler', 'cell': 'CellSampler', 'object': 'ObjectSampler'}
+from mmdistill.contracts import SampleMemory, Sampler
+from mmdistill.losses.embedding import EmbeddingLoss
+from mmdistill.memory.samplers import SAMPLERS
+from mmdistill.reading.shapes import Layer
 
 
 @MODELS.register_module()
-class CRDLoss(BaseModule):
+class CRDLoss(EmbeddingLoss):
     """Contrastive representation distillation with memory banks, of scenes, cells or objects.
 
     Both features are projected to embeddings of unit length; each side's embedding must be told
@@ -30,16 +30,13 @@ class CRDLoss(BaseModule):
 
     Config lines::
 
-        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
-                  memory=dict(num_negatives=4096))
-        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
-                  granularity=dict(type='cell', grid=(8, 8)))
-        loss=dict(type='CRDLoss', student_channels=256, teacher_channels=512, loss_weight=0.05,
-                  granularity=dict(type='object', point_cloud_range=point_cloud_range))
+        loss=dict(type='CRDLoss', loss_weight=0.05, memory=dict(num_negatives=4096))
+        loss=dict(type='CRDLoss', loss_weight=0.05, granularity=dict(type='cell', grid=(8, 8)))
+        loss=dict(type='CRDLoss', loss_weight=0.05, granularity='object')
 
     Args:
-        student_channels: Channels of the student's feature.
-        teacher_channels: Channels of the teacher's feature.
+        student_channels: Channels of the student's feature; read from the layer.
+        teacher_channels: Channels of the teacher's feature; read from the layer.
         embed_dims: Size ``D`` of the embeddings.
         granularity: What is contrasted: ``'scene'``, ``'cell'`` or ``'object'``, or the config of a
             sampler, whose ``type`` may be one of these words
@@ -56,8 +53,8 @@ class CRDLoss(BaseModule):
 
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
         embed_dims: int = 128,
         granularity: str | dict = 'scene',
         projector: dict | None = None,
@@ -65,58 +62,49 @@ class CRDLoss(BaseModule):
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.sampler = _build_sampler(granularity)
-        self.student_projector, self.teacher_projector = build_projectors(
+        sampler = _build_sampler(granularity)
+        super().__init__(
             student_channels,
             teacher_channels,
             embed_dims,
-            {**self.sampler.projector, **(projector or {})},
+            {**sampler.projector, **(projector or {})},
+            loss_weight,
+            init_cfg,
         )
-        self.memory = MODELS.build(
-            {**self.sampler.memory, **(memory or {}), 'embed_dims': embed_dims}
+        self.sampler, self.needs = sampler, sampler.needs
+        self.memory: SampleMemory = MODELS.build(
+            {**sampler.memory, **(memory or {}), 'embed_dims': embed_dims}
         )
-        self.loss_weight = loss_weight
 
-    def forward(
-        self,
-        student: Any,
-        teacher: Any,
-        *,
-        sample_idx: Tensor | None = None,
-        data_samples: Any = None,
-    ) -> Tensor:
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the channels of both layers, and let the sampler know where they lie."""
+        super().bind(student, teacher)
+        self.sampler.bind(student, teacher)
+
+    def forward(self, student: Any, teacher: Any, **needs: Any) -> Tensor:
         """Return the loss of a batch and update the banks.
 
         Args:
             student: Feature ``(B, Cs, ...)``, or a sparse tensor.
             teacher: Feature ``(B, Ct, ...)``.
-            sample_idx: Index of each sample in the data set, ``(B,)``; for scenes and cells.
-            data_samples: Samples with boxes; for objects.
+            **needs: What the sampler needs: ``sample_idx``, the index of each sample in the data
+                set, ``(B,)``, for scenes and cells; ``data_samples`` with boxes for objects.
 
         Raises:
             ValueError: A feature has other channels, or the batch lacks what the sampler reads.
         """
-        samples = self.sampler(student, teacher, sample_idx=sample_idx, data_samples=data_samples)
-        loss = self.memory(
-            embed(self.student_projector, samples.student, 'student_channels'),
-            embed(self.teacher_projector, samples.teacher, 'teacher_channels'),
-            valid=samples.valid,
-            **samples.keys,
-        )
-        return self.loss_weight * loss
+        samples = self.sampler(student, teacher, **needs)
+        mine, theirs = self.embed(samples.student, samples.teacher)
+        return self.loss_weight * self.memory(mine, theirs, valid=samples.valid, **samples.keys)
 
 
-def _build_sampler(granularity: str | dict) -> Any:
+def _build_sampler(granularity: str | dict) -> Sampler:
     config = dict(type=granularity) if isinstance(granularity, str) else dict(granularity)
     kind = config['type']
-    if kind not in SAMPLERS and MODELS.get(kind) is None:
-        raise ValueError(
-            f'granularity is one of {sorted(SAMPLERS)} or the config of a sampler, not {kind!r}'
-        )
     config['type'] = SAMPLERS.get(kind, kind)
     if MODELS.get(config['type']) is None:
         raise ValueError(
-            f"granularity {kind!r} reads boxes: add 'mmdistill3d' to the config's custom_imports"
+            f'granularity is one of {sorted(SAMPLERS)} or the config of a sampler, not {kind!r}; '
+            "'object' reads boxes and comes with mmdistill3d: add it to the config's custom_imports"
         )
     return MODELS.build(config)

@@ -32,7 +32,7 @@ class MMDLoss(ItemLoss):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='MMDLoss', kernel='rbf', items=(16, 16), loss_weight=7.0)
 
     Args:

@@ -4,32 +4,67 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from mmdistill.contracts import Connector, LinkLoss
+from mmdistill.reading.shapes import Layer
+from mmdistill.widths import HasWidths
 
-def build_projectors(
-    student_channels: int, teacher_channels: int, embed_dims: int, config: dict | None
-) -> tuple[BaseModule, BaseModule]:
-    """Build the student's and the teacher's projector.
+
+class EmbeddingLoss(HasWidths, LinkLoss):
+    """Base of the losses between embeddings, each side's by a trained projector.
 
     Args:
-        student_channels: Channels of the student's feature.
-        teacher_channels: Channels of the teacher's feature.
+        student_channels: Channels of the student's feature; read from the layer.
+        teacher_channels: Channels of the teacher's feature; read from the layer.
         embed_dims: Size ``D`` of the embeddings.
-        config: Config of both without channels; default a pooled linear
+        projector: Config of both projectors without channels; default a pooled linear
             :class:`~mmdistill.connectors.MLPProjector`.
+        loss_weight: Factor of the loss.
     """
-    config = {'type': 'MLPProjector', **(config or {}), 'out_channels': embed_dims}
-    return (
-        MODELS.build({**config, 'in_channels': student_channels}),
-        MODELS.build({**config, 'in_channels': teacher_channels}),
-    )
+
+    def __init__(
+        self,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
+        embed_dims: int = 128,
+        projector: dict | None = None,
+        loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.loss_weight = loss_weight
+        self._projector = {'type': 'MLPProjector', **(projector or {}), 'out_channels': embed_dims}
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
+
+    def make(self, student_channels: int, teacher_channels: int) -> None:
+        """Make the projectors."""
+        self.student_projector: Connector = MODELS.build(
+            {**self._projector, 'in_channels': student_channels}
+        )
+        self.teacher_projector: Connector = MODELS.build(
+            {**self._projector, 'in_channels': teacher_channels}
+        )
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the channels of both layers."""
+        self.bind_widths(student_channels=student, teacher_channels=teacher)
+
+    def embed(self, student: Any, teacher: Any) -> tuple[Tensor, Tensor]:
+        """Return the embeddings ``(B, D)`` of both features.
+
+        Raises:
+            ValueError: A feature has other channels than the projectors.
+        """
+        self.demand_widths()
+        return (
+            _project(self.student_projector, student, 'student_channels'),
+            _project(self.teacher_projector, teacher, 'teacher_channels'),
+        )
 
 
-def embed(projector: BaseModule, feature: Any, argument: str) -> Tensor:
-    """Return embeddings ``(B, D)``; a ``ValueError`` about channels names ``argument``."""
+def _project(projector: Connector, feature: Any, argument: str) -> Tensor:
     try:
         return projector(feature)
     except ValueError as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.connectors.checks import check_same_shape
+from mmdistill.losses.maps import MapLoss
 from mmdistill.losses.normalize import cosine, squared_distance
-from mmdistill.losses.reduce import mean, prepare, weighted_mean
+from mmdistill.losses.reduce import mean, weighted_mean
 
 
 @MODELS.register_module()
-class FitNetLoss(nn.Module):
+class FitNetLoss(MapLoss):
     r"""Mean squared difference of two features, usually behind a connector.
 
     :math:`L = \frac{1}{\sum_p m_p} \sum_p m_p \frac{1}{C} \sum_c (s_{pc} - t_{pc})^2` over the
@@ -24,39 +24,24 @@ class FitNetLoss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='FitNetLoss', loss_weight=1.0)
 
     Args:
         loss_weight: Factor of the loss.
     """
 
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
-
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two features of one shape.
-
-        Args:
-            student: ``(B, C, ...)``.
-            teacher: ``(B, C, ...)``.
-            mask: Weights of the positions of maps, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The shapes differ.
-        """
-        check_same_shape(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         if mask is None:
             squares = F.mse_loss(student, teacher, reduction='sum')
-            return self.loss_weight * squares / max(student.numel(), 1)
+            return squares / max(student.numel(), 1)
         difference = F.mse_loss(student, teacher, reduction='none').mean(1)
-        return self.loss_weight * weighted_mean(difference, mask)
+        return weighted_mean(difference, mask)
 
 
 @MODELS.register_module()
-class FeatureL1Loss(nn.Module):
+class FeatureL1Loss(MapLoss):
     r"""Mean absolute difference of two features, quadratic near zero on request.
 
     As :class:`FitNetLoss`, with :math:`|d|` in place of :math:`d^2`; with ``beta > 0`` differences
@@ -69,7 +54,7 @@ class FeatureL1Loss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='FeatureL1Loss', beta=0.1, loss_weight=1.0)
 
     Args:
@@ -78,33 +63,22 @@ class FeatureL1Loss(nn.Module):
     """
 
     def __init__(self, beta: float = 0.0, loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         if beta < 0:
             raise ValueError(f'beta is a difference, 0 or more, not {beta}')
-        self.beta, self.loss_weight = beta, loss_weight
+        self.beta = beta
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two features of one shape.
-
-        Args:
-            student: ``(B, C, ...)``.
-            teacher: ``(B, C, ...)``.
-            mask: Weights of the positions of maps, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The shapes differ.
-        """
-        check_same_shape(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         if mask is None:
             total = F.smooth_l1_loss(student, teacher, reduction='sum', beta=self.beta)
-            return self.loss_weight * total / max(student.numel(), 1)
+            return total / max(student.numel(), 1)
         difference = F.smooth_l1_loss(student, teacher, reduction='none', beta=self.beta)
-        return self.loss_weight * weighted_mean(difference.mean(1), mask)
+        return weighted_mean(difference.mean(1), mask)
 
 
 @MODELS.register_module()
-class NormalizedMSELoss(nn.Module):
+class NormalizedMSELoss(MapLoss):
     r"""Squared distance of features scaled to unit length: their scale does not matter.
 
     ``over='position'`` scales the channel vector of each position and averages
@@ -120,7 +94,7 @@ class NormalizedMSELoss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='NormalizedMSELoss', over='position', loss_weight=1.0)
 
     Args:
@@ -129,33 +103,22 @@ class NormalizedMSELoss(nn.Module):
     """
 
     def __init__(self, over: str = 'position', loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         _check_over(over)
-        self.over, self.loss_weight = over, loss_weight
+        self.over = over
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two features of one shape.
-
-        Args:
-            student: ``(B, C, ...)``.
-            teacher: ``(B, C, ...)``.
-            mask: Weights of the positions of maps, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The shapes differ.
-        """
-        check_same_shape(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         if self.over == 'sample':
             dim = tuple(range(1, student.dim()))
             loss = mean(squared_distance(student, teacher, dim, mask))
         else:
             loss = weighted_mean(squared_distance(student, teacher, 1).squeeze(1), mask)
-        return self.loss_weight * loss
+        return loss
 
 
 @MODELS.register_module()
-class CosineLoss(nn.Module):
+class CosineLoss(MapLoss):
     r"""One minus the cosine between two features.
 
     ``over='position'``: :math:`1 - \cos(s_p, t_p)` of the channel vectors, averaged over positions,
@@ -171,7 +134,7 @@ class CosineLoss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='CosineLoss', loss_weight=1.0)
 
     Args:
@@ -180,30 +143,19 @@ class CosineLoss(nn.Module):
     """
 
     def __init__(self, over: str = 'position', loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         _check_over(over)
-        self.over, self.loss_weight = over, loss_weight
+        self.over = over
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two features of one shape.
-
-        Args:
-            student: ``(B, C, ...)``.
-            teacher: ``(B, C, ...)``.
-            mask: Weights of the positions of maps, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The shapes differ.
-        """
-        check_same_shape(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         if self.over == 'sample':
             dim = tuple(range(1, student.dim()))
             distance = 1 - cosine(student, teacher, dim, mask)  # (B, 1, ...)
             loss = mean(distance if mask is None else distance * mask.amax(dim, True).bool())
         else:
             loss = weighted_mean(1 - cosine(student, teacher, 1).squeeze(1), mask)
-        return self.loss_weight * loss
+        return loss
 
 
 def _check_over(over: str) -> None:

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmdistill.connectors.checks import check_channels, check_maps
+from mmdistill.losses.maps import MapLoss
 from mmdistill.losses.normalize import inverse_length, squared_distance
-from mmdistill.losses.reduce import as_float, prepare, weighted_mean
+from mmdistill.losses.reduce import as_float, weighted_mean
+from mmdistill.reading.shapes import Layer
+from mmdistill.widths import HasWidths
+
+
+class GenerativeLoss(HasWidths, MapLoss):
+    """Base of the losses whose network maps the student's channels to the teacher's.
+
+    Args:
+        student_channels: Channels of the student's map; read from the layer.
+        teacher_channels: Channels of the teacher's map; read from the layer.
+        loss_weight: Factor of the loss.
+    """
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the channels of both layers, and check that both are maps of one size."""
+        self.bind_widths(student_channels=student, teacher_channels=teacher)
+        super().bind(student, teacher)
+
+    def check_features(self, student: Any, teacher: Any) -> None:
+        """Demand two maps of one size, of the channels that the network has."""
+        self.demand_widths()
+        check_channels(student, self.widths['student_channels'], 'student_channels')
+        check_channels(teacher, self.widths['teacher_channels'], 'teacher_channels')
+        check_maps(student, teacher)
 
 
 @MODELS.register_module()
-class MGDLoss(BaseModule):
+class MGDLoss(GenerativeLoss):
     r"""The teacher's map, generated from a student's map of which random positions are hidden.
 
     :math:`L = \mathrm{mean}\,(G(h \odot A(s)) - t)^2`, where ``A`` is a 1x1 convolution (none when
@@ -37,28 +62,31 @@ class MGDLoss(BaseModule):
 
     Config lines::
 
-        loss=dict(type='MGDLoss', student_channels=128, teacher_channels=256, loss_weight=1.0)
+        loss=dict(type='MGDLoss', loss_weight=1.0)
 
     Args:
-        student_channels: Channels of the student's map.
-        teacher_channels: Channels of the teacher's map.
+        student_channels: Channels of the student's map; read from the layer.
+        teacher_channels: Channels of the teacher's map; read from the layer.
         mask_ratio: Share of the positions that are hidden.
         loss_weight: Factor of the loss.
     """
 
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
         mask_ratio: float = 0.65,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(loss_weight, init_cfg)
         if not 0 <= mask_ratio < 1:
             raise ValueError(f'mask_ratio is a share of the positions in [0, 1), not {mask_ratio}')
-        self.student_channels, self.teacher_channels = student_channels, teacher_channels
-        self.mask_ratio, self.loss_weight = mask_ratio, loss_weight
+        self.mask_ratio = mask_ratio
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
+
+    def make(self, student_channels: int, teacher_channels: int) -> None:
+        """Make the alignment and the generation."""
         self.align = (
             nn.Identity()
             if student_channels == teacher_channels
@@ -70,28 +98,17 @@ class MGDLoss(BaseModule):
             nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
         )
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two maps.
-
-        Args:
-            student: ``(B, student_channels, H, W)``.
-            teacher: ``(B, teacher_channels, H, W)``.
-            mask: Weights of the positions, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The maps differ in batch or size, or have other channels.
-        """
-        _check(self, student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         batch, _, height, width = student.shape
         draws = torch.rand(batch, 1, height, width, device=student.device)
         generated = self.generation(self.align(student) * (draws >= self.mask_ratio))
         error = (as_float(generated) - teacher).square().mean(1)
-        return self.loss_weight * weighted_mean(error, mask)
+        return weighted_mean(error, mask)
 
 
 @MODELS.register_module()
-class FactorTransferLoss(BaseModule):
+class FactorTransferLoss(GenerativeLoss):
     r"""Distance between compressed features, the teacher's and the student's *factors*.
 
     A paraphraser ``P`` compresses the teacher's map to ``rate * teacher_channels`` channels, a
@@ -114,11 +131,11 @@ class FactorTransferLoss(BaseModule):
 
     Config lines::
 
-        loss=dict(type='FactorTransferLoss', student_channels=128, teacher_channels=256, rate=0.5)
+        loss=dict(type='FactorTransferLoss', rate=0.5)
 
     Args:
-        student_channels: Channels of the student's map.
-        teacher_channels: Channels of the teacher's map.
+        student_channels: Channels of the student's map; read from the layer.
+        teacher_channels: Channels of the teacher's map; read from the layer.
         rate: Channels of the factors as a share of ``teacher_channels``.
         p: Norm of the distance, 1 or 2.
         reconstruction_weight: ``w``, the weight of the paraphraser's own loss.
@@ -128,8 +145,8 @@ class FactorTransferLoss(BaseModule):
 
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
         rate: float = 0.5,
         p: int = 1,
         reconstruction_weight: float = 1.0,
@@ -137,48 +154,40 @@ class FactorTransferLoss(BaseModule):
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(loss_weight, init_cfg)
         if p not in (1, 2):
             raise ValueError(f'p is the norm of the distance, 1 or 2, not {p}')
         if kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd to keep the size of the map: {kernel_size}')
-        factors = round(rate * teacher_channels)
-        if factors < 1:
-            raise ValueError(f'rate={rate} leaves no channel of {teacher_channels}')
-        self.student_channels, self.teacher_channels = student_channels, teacher_channels
-        self.p, self.loss_weight = p, loss_weight
+        self.rate, self.p, self.kernel_size = rate, p, kernel_size
         self.reconstruction_weight = reconstruction_weight
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
+
+    def make(self, student_channels: int, teacher_channels: int) -> None:
+        """Make translator, paraphraser and decoder."""
+        factors, kernel_size = round(self.rate * teacher_channels), self.kernel_size
+        if factors < 1:
+            raise ValueError(f'rate={self.rate} leaves no channel of {teacher_channels}')
         self.translator = _convolutions([student_channels, factors, factors, factors], kernel_size)
         self.paraphraser = _convolutions(
             [teacher_channels, teacher_channels, factors, factors], kernel_size
         )
         self.decoder = None
-        if reconstruction_weight:
+        if self.reconstruction_weight:
             self.decoder = _convolutions([factors, factors, teacher_channels], kernel_size)
             self.decoder.append(nn.Conv2d(teacher_channels, teacher_channels, 1))
         else:
             self.paraphraser.requires_grad_(False)
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two maps.
-
-        Args:
-            student: ``(B, student_channels, H, W)``.
-            teacher: ``(B, teacher_channels, H, W)``.
-            mask: Weights of the positions, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The maps differ in batch or size, or have other channels.
-        """
-        _check(self, student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         weight = torch.ones_like(student[:, :1]) if mask is None else mask
         factor = self.paraphraser(teacher)
         loss = self._distance(as_float(self.translator(student)), as_float(factor.detach()), weight)
         if self.decoder is not None:
             restored = as_float(self.decoder(factor))
             loss = loss + self.reconstruction_weight * _relative_error(restored, teacher, weight)
-        return self.loss_weight * loss
+        return loss
 
     def _distance(self, student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
         if self.p == 2:
@@ -193,7 +202,7 @@ class FactorTransferLoss(BaseModule):
 
 
 @MODELS.register_module()
-class VIDLoss(BaseModule):
+class VIDLoss(GenerativeLoss):
     r"""Negative log likelihood of the teacher's map under a Gaussian predicted by the student's.
 
     :math:`L = \mathrm{mean}\,\frac12 \left[ (t_c - \mu_c(s))^2 / \sigma_c^2 + \log \sigma_c^2
@@ -208,11 +217,11 @@ class VIDLoss(BaseModule):
 
     Config lines::
 
-        loss=dict(type='VIDLoss', student_channels=128, teacher_channels=256, loss_weight=0.5)
+        loss=dict(type='VIDLoss', loss_weight=0.5)
 
     Args:
-        student_channels: Channels of the student's map.
-        teacher_channels: Channels of the teacher's map.
+        student_channels: Channels of the student's map; read from the layer.
+        teacher_channels: Channels of the teacher's map; read from the layer.
         hidden_channels: Channels between the convolutions; default ``teacher_channels``.
         init_variance: Variance of every channel at the start.
         min_variance: The least variance.
@@ -221,23 +230,27 @@ class VIDLoss(BaseModule):
 
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
         hidden_channels: int | None = None,
         init_variance: float = 5.0,
         min_variance: float = 1e-5,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(loss_weight, init_cfg)
         if not 0 < min_variance < init_variance:
             raise ValueError(
                 'variances must obey 0 < min_variance < init_variance, got '
                 f'{min_variance} and {init_variance}'
             )
-        self.student_channels, self.teacher_channels = student_channels, teacher_channels
-        self.min_variance, self.loss_weight = min_variance, loss_weight
-        hidden = hidden_channels or teacher_channels
+        self.hidden_channels = hidden_channels
+        self.init_variance, self.min_variance = init_variance, min_variance
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
+
+    def make(self, student_channels: int, teacher_channels: int) -> None:
+        """Make mean and variance."""
+        hidden = self.hidden_channels or teacher_channels
         self.mean = nn.Sequential(
             nn.Conv2d(student_channels, hidden, 1),
             nn.ReLU(inplace=True),
@@ -246,7 +259,7 @@ class VIDLoss(BaseModule):
             nn.Conv2d(hidden, teacher_channels, 1),
         )
         # Variance through a softplus, here its inverse.
-        excess = init_variance - min_variance
+        excess = self.init_variance - self.min_variance
         raw = excess + math.log(-math.expm1(-excess))
         self.raw_variance = nn.Parameter(torch.full((teacher_channels,), raw))
 
@@ -255,29 +268,12 @@ class VIDLoss(BaseModule):
         """Variance of each of the teacher's channels, ``(Ct,)``."""
         return F.softplus(self.raw_variance) + self.min_variance
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two maps.
-
-        Args:
-            student: ``(B, student_channels, H, W)``.
-            teacher: ``(B, teacher_channels, H, W)``.
-            mask: Weights of the positions, ``(B, 1, H, W)``.
-
-        Raises:
-            ValueError: The maps differ in batch or size, or have other channels.
-        """
-        _check(self, student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         error = (as_float(self.mean(student)) - teacher).square()
         variance = self.variance
         likelihood = (error / variance[:, None, None]).mean(1) + variance.log().mean()
-        return self.loss_weight * weighted_mean(likelihood / 2, mask)
-
-
-def _check(module: nn.Module, student: Tensor, teacher: Tensor) -> None:
-    check_channels(student, module.student_channels, 'student_channels')
-    check_channels(teacher, module.teacher_channels, 'teacher_channels')
-    check_maps(student, teacher)
+        return weighted_mean(likelihood / 2, mask)
 
 
 def _convolutions(channels: list[int], kernel_size: int) -> nn.Sequential:

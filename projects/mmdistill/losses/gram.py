@@ -6,16 +6,17 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.connectors.checks import check_maps, check_same_shape
+from mmdistill.connectors.checks import check_same_maps
 from mmdistill.losses.items import unit
-from mmdistill.losses.reduce import divide, mean_of, prepare
+from mmdistill.losses.maps import MapLoss
+from mmdistill.losses.reduce import divide, mean_of
 
 
 @MODELS.register_module()
-class ICKDLoss(nn.Module):
+class ICKDLoss(MapLoss):
     r"""Inter-channel correlation: inner products of the channels over the positions.
 
     With :math:`G = F\, \mathrm{diag}(m)\, F^\top` of a map :math:`F` ``(C, H * W)`` and mask
@@ -36,7 +37,7 @@ class ICKDLoss(nn.Module):
 
     Config lines::
 
-        student_connector=dict(type='ConvConnector', in_channels=128, out_channels=256),
+        student_connector=dict(type='ConvConnector'),
         loss=dict(type='ICKDLoss', grid=(4, 4), loss_weight=10.0)
 
     Args:
@@ -45,31 +46,21 @@ class ICKDLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    check_features = staticmethod(check_same_maps)
+
     def __init__(
         self,
         grid: tuple[int, int] = (1, 1),
         normalize: bool = True,
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(loss_weight)
         if len(grid) != 2 or min(grid) < 1:
             raise ValueError(f'grid is the number of cells (h, w), not {grid!r}; e.g. (4, 4)')
-        self.grid, self.normalize, self.loss_weight = tuple(grid), normalize, loss_weight
+        self.grid, self.normalize = tuple(grid), normalize
 
-    def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """Return the loss between two maps ``(B, C, H, W)``.
-
-        Args:
-            student: ``(B, C, H, W)``.
-            teacher: ``(B, C, H, W)``.
-            mask: Weights of the positions, ``(B, 1, H, W)``, at least 0.
-
-        Raises:
-            ValueError: The shapes differ.
-        """
-        check_same_shape(student, teacher)
-        check_maps(student, teacher)
-        student, teacher, mask = prepare(student, teacher, mask)
+    def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the scalar loss of features of full precision."""
         if mask is None:
             weight = self._cut(torch.ones_like(student[:, :1])).sum((1, 2))
             student, teacher = self._cut(student), self._cut(teacher)
@@ -83,7 +74,7 @@ class ICKDLoss(nn.Module):
         each = difference.square().sum(2).mean(1)
         if not self.normalize:
             each = each / student.shape[1]
-        return self.loss_weight * mean_of(each, weight)
+        return mean_of(each, weight)
 
     def _gram(self, cells: Tensor, weight: Tensor) -> Tensor:
         gram = OwnProduct.apply(cells)

@@ -6,19 +6,18 @@ from typing import Any
 
 import torch
 from mmengine import dist
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.address import describe
-from mmdistill.losses.embedding import build_projectors, embed
+from mmdistill.losses.embedding import EmbeddingLoss
 from mmdistill.losses.items import take_items
 from mmdistill.losses.reduce import divide
+from mmdistill.reading.address import describe
 
 
 @MODELS.register_module()
-class ContrastiveLoss(BaseModule):
+class ContrastiveLoss(EmbeddingLoss):
     r"""Symmetric InfoNCE between the student's and the teacher's embeddings of a batch.
 
     With embeddings :math:`s_i, t_i` of unit length of all samples of the batch, on all ranks:
@@ -45,11 +44,11 @@ class ContrastiveLoss(BaseModule):
 
     Config lines::
 
-        loss=dict(type='ContrastiveLoss', student_channels=256, teacher_channels=512, grid=(8, 8))
+        loss=dict(type='ContrastiveLoss', grid=(8, 8))
 
     Args:
-        student_channels: Channels of the student's feature.
-        teacher_channels: Channels of the teacher's feature.
+        student_channels: Channels of the student's feature; read from the layer.
+        teacher_channels: Channels of the teacher's feature; read from the layer.
         embed_dims: Size of the embeddings.
         projector: Config of the projectors without channels, default a pooled linear
             :class:`~mmdistill.connectors.MLPProjector`.
@@ -60,10 +59,12 @@ class ContrastiveLoss(BaseModule):
         loss_weight: Factor of the loss.
     """
 
+    needs = ('mask',)
+
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
         embed_dims: int = 128,
         projector: dict | None = None,
         grid: tuple[int, int] | None = None,
@@ -72,14 +73,13 @@ class ContrastiveLoss(BaseModule):
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
-        self.student_projector, self.teacher_projector = build_projectors(
-            student_channels, teacher_channels, embed_dims, projector
+        super().__init__(
+            student_channels, teacher_channels, embed_dims, projector, loss_weight, init_cfg
         )
         self.grid = None if grid is None else tuple(grid)
-        self.temperature, self.gather, self.loss_weight = temperature, gather, loss_weight
+        self.temperature, self.gather = temperature, gather
 
     def forward(self, student: Any, teacher: Any, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss of a batch.
@@ -94,8 +94,7 @@ class ContrastiveLoss(BaseModule):
                 grid is laid over it, or there is a mask without a grid.
         """
         student, teacher, weight = self._samples(student, teacher, mask)
-        student = embed(self.student_projector, student, 'student_channels')
-        teacher = embed(self.teacher_projector, teacher, 'teacher_channels')
+        student, teacher = self.embed(student, teacher)
         # Not under autocast: divided by T, the rounding of half precision is as large as a margin.
         with torch.autocast(student.device.type, enabled=False):
             return self.loss_weight * self._info_nce(student, teacher, weight)

@@ -22,13 +22,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.address import describe
 from mmdistill.connectors.checks import check_maps
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.normalize import inverse_length
 from mmdistill.losses.reduce import divide, prepare
+from mmdistill.reading.address import describe
+from mmdistill.reading.shapes import Layer
 
 
 class Items(NamedTuple):
@@ -45,7 +47,7 @@ class Items(NamedTuple):
     weight: Tensor
 
 
-class ItemLoss(nn.Module):
+class ItemLoss(LinkLoss):
     """Base of the losses over items: a subclass says what ``compare`` does with them.
 
     Args:
@@ -56,12 +58,19 @@ class ItemLoss(nn.Module):
         ValueError: ``items`` is none of these.
     """
 
+    needs = ('mask',)
+
     def __init__(
         self, items: str | int | tuple[int, int] = (8, 8), loss_weight: float = 1.0
     ) -> None:
         super().__init__()
         self.items = _check_items(items)
         self.loss_weight = loss_weight
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Check the two layers as far as they are known."""
+        if student.value is not None and teacher.value is not None:
+            _check_features(student.value, teacher.value, None)
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss between two features.

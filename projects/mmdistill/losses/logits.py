@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.address import describe
 from mmdistill.connectors.checks import check_same_shape
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, divide, mask_like, weighted_mean
+from mmdistill.reading.address import describe
+from mmdistill.reading.shapes import Layer
 
 
-class LogitLoss(nn.Module):
+class LogitLoss(LinkLoss):
     """Base of the losses between logits: a subclass says what ``compare`` does with them.
 
     Args:
@@ -26,6 +28,7 @@ class LogitLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    needs = ('mask',)
     min_classes = 2
 
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0) -> None:
@@ -33,6 +36,11 @@ class LogitLoss(nn.Module):
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
         self.temperature, self.loss_weight = temperature, loss_weight
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Check the two layers as far as they are known."""
+        if student.value is not None and teacher.value is not None:
+            self._checked(student.value, teacher.value)
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss between two tensors of logits.

@@ -6,16 +6,17 @@ from typing import Any
 
 import torch
 from mmengine import dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from mmdistill.contracts import SampleMemory
 from mmdistill.memory.batch import Batch
 
 BANKS = ('student_bank', 'teacher_bank')
 BANK_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
 
-class SampleBanks(nn.Module):
+class SampleBanks(SampleMemory):
     """Two banks with a row for each sample of the data set, whole or spread over the ranks.
 
     Base class of a memory, which compares a batch with :meth:`_bank` and :meth:`_look_up`, sums
@@ -29,7 +30,7 @@ class SampleBanks(nn.Module):
         bank_dtype: ``'float32'`` or ``'bfloat16'``.
         shard: Keep a part of the rows on each rank.
         with_labels: Keep the class of each row.
-        num_samples: Length of the data set; ``None`` leaves it to :meth:`set_num_samples`.
+        num_samples: Length of the data set; ``None`` leaves it to :meth:`resize`.
 
     Raises:
         ValueError: ``bank_dtype`` is none of the known types.
@@ -59,14 +60,14 @@ class SampleBanks(nn.Module):
         labels = torch.empty(0, dtype=torch.long) if with_labels else None
         self.register_buffer('row_labels', labels)
         if num_samples is not None:
-            self.set_num_samples(num_samples)
+            self.resize(num_samples)
 
     @property
     def num_samples(self) -> int:
         """Length of the data set; 0 before it is known."""
         return self.num_rows // self.rows_per_sample
 
-    def set_num_samples(self, num_samples: int) -> None:
+    def resize(self, num_samples: int) -> None:
         """Give the banks their rows for each sample, drawn alike on every rank.
 
         Raises:
@@ -102,6 +103,16 @@ class SampleBanks(nn.Module):
                 f'sample_idx {sample_idx} lies outside the data set of {self.num_samples} '
                 'samples; sample_idx must be the index in the data set under all wrappers'
             )
+
+    @property
+    def banks(self) -> dict[str, Tensor]:
+        """Both banks, with all rows, or those of this rank until :meth:`gather`."""
+        return {name: self._whole.get(name, getattr(self, name)) for name in BANKS}
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether each rank has other rows."""
+        return self._is_sharded()
 
     # ------------------------------------------------------------------ a batch
     def _bank(self, side: str) -> Tensor:
@@ -189,7 +200,7 @@ class SampleBanks(nn.Module):
             rows = F.pad(rows[first : first + self._rows_a_rank()], (0, 0, 0, 1))
         setattr(self, name, rows)
 
-    def gather_whole(self) -> None:
+    def gather(self) -> None:
         """Bring the rows of all ranks together, on the CPU, for the next ``state_dict()``.
 
         To be called on all ranks, without a training step between it and ``state_dict()``. Does
@@ -218,7 +229,7 @@ class SampleBanks(nn.Module):
                 continue
             if name not in self._whole:
                 raise RuntimeError(
-                    'this memory bank is spread over the ranks: call gather_whole() on all of '
+                    'this memory bank is spread over the ranks: call gather() on all of '
                     "them before state_dict(), as custom_hooks = [dict(type='DistillHook')] does "
                     'before checkpoints'
                 )
@@ -237,7 +248,7 @@ class SampleBanks(nn.Module):
         """Take over the size of stored banks when there is no data set, as in testing."""
         stored = state_dict.get(prefix + 'student_bank')
         if self.num_rows == 0 and stored is not None:
-            self.set_num_samples(len(stored) // self.rows_per_sample)
+            self.resize(len(stored) // self.rows_per_sample)
         super()._load_from_state_dict(
             state_dict,
             prefix,

@@ -73,7 +73,7 @@ class ContrastMemory(SampleBanks):
             batches; ``'first_batch'``, as published, of the first batch that is finite.
         bank_dtype: ``'float32'``, or ``'bfloat16'``, which halves the banks.
         shard: Keep a part of the rows on each rank. Loss and updates are the same; a checkpoint
-            needs :meth:`gather_whole`, which :class:`~mmdistill.hooks.DistillHook` calls.
+            needs :meth:`gather`, which :class:`~mmdistill.hooks.DistillHook` calls.
         rows_per_sample: Rows of each sample, where parts of a sample are contrasted.
         num_samples: Length of the data set; normally left to
             :class:`~mmdistill.hooks.DistillHook`, which reads it.
@@ -178,6 +178,11 @@ class ContrastMemory(SampleBanks):
             self.num_skipped += (~everyone.finite).sum()
             self._move_rows(everyone, self.momentum)
         return (loss * finite).sum() / finite.sum().clamp(min=1)
+
+    @property
+    def skipped(self) -> int:
+        """Samples so far whose embedding was not finite."""
+        return int(self.num_skipped)
 
     def _check(self, index: Tensor, labels: Tensor | None) -> None:
         self._check_rows(index)

@@ -7,9 +7,10 @@ import math
 import torch
 from mmengine import dist
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from mmdistill.contracts import SampleMemory
 from mmdistill.losses.reduce import as_float
 from mmdistill.memory.nce import noise_contrastive_loss
 
@@ -17,7 +18,7 @@ NEGATIVES = ('other_classes', 'all')
 
 
 @MODELS.register_module()
-class QueueMemory(nn.Module):
+class QueueMemory(SampleMemory):
     """Two banks with the newest embeddings of each class, and the contrast of objects with them.
 
     An object's student and teacher must agree, and differ from the other side's embeddings in the
@@ -49,6 +50,7 @@ class QueueMemory(nn.Module):
             a fixed number, so that ranks exchange them without waiting for the device.
     """
 
+    counts_samples = False
     student_bank: Tensor
     teacher_bank: Tensor
     filled: Tensor
@@ -97,6 +99,16 @@ class QueueMemory(nn.Module):
     def num_rows(self) -> int:
         """Rows of each bank."""
         return self.num_classes * self.queue_length
+
+    @property
+    def banks(self) -> dict[str, Tensor]:
+        """Both banks, ``(R, D)``."""
+        return {name: getattr(self, name) for name in ('student_bank', 'teacher_bank')}
+
+    @property
+    def skipped(self) -> int:
+        """Objects so far whose embedding was not finite."""
+        return int(self.num_skipped)
 
     def forward(
         self,

@@ -11,8 +11,13 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.address import describe
+from mmdistill.contracts import Sampler
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading.address import describe
+from mmdistill.reading.sparse import is_sparse, replace_features
+
+# Short names of samplers; the one of objects belongs to mmdistill3d, which adds it.
+SAMPLERS = {'scene': 'SceneSampler', 'cell': 'CellSampler'}
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Samples:
 
 
 @MODELS.register_module()
-class SceneSampler:
+class SceneSampler(Sampler):
     """Whole features, keyed by the sample's index in the data set: CRD as published.
 
     Args:
@@ -43,12 +48,10 @@ class SceneSampler:
     """
 
     memory = dict(type='ContrastMemory')
-    """Config of the memory that fits these samples."""
-    projector = dict(type='MLPProjector')
-    """Config of the projectors that fit these features."""
 
     def __init__(self, label_key: str | None = None) -> None:
         self.label_key = label_key
+        self.needs = ('sample_idx',) if label_key is None else ('sample_idx', 'data_samples')
 
     def __call__(
         self, student: Any, teacher: Any, *, sample_idx: Tensor | None, data_samples: Any = None
@@ -59,7 +62,7 @@ class SceneSampler:
             ValueError: A feature is no tensor, or the batch has no ``sample_idx``.
         """
         for feature in (student, teacher):
-            if not (isinstance(feature, Tensor) or hasattr(feature, 'replace_feature')):
+            if not (isinstance(feature, Tensor) or is_sparse(feature)):
                 raise ValueError(
                     f'expected one tensor, got {describe(feature)}: add a selector to the layer '
                     'address, e.g. [0]'
@@ -83,7 +86,7 @@ class SceneSampler:
 
 
 @MODELS.register_module()
-class CellSampler:
+class CellSampler(Sampler):
     """Cells of a coarse grid laid over the map, averaged; keyed by sample and cell.
 
     The key is ``sample_idx * cells + cell``. Augmentation moves the scene under the grid, so the
@@ -93,7 +96,7 @@ class CellSampler:
         grid: Cells ``(H, W)`` of the grid; more give more negatives, and larger banks.
     """
 
-    projector = dict(type='MLPProjector')
+    needs = ('sample_idx',)
 
     def __init__(self, grid: Sequence[int] = (8, 8)) -> None:
         self.grid = tuple(grid)
@@ -106,9 +109,7 @@ class CellSampler:
         cells = self.grid[0] * self.grid[1]
         return dict(type='ContrastMemory', rows_per_sample=cells, positive='current')
 
-    def __call__(
-        self, student: Any, teacher: Any, *, sample_idx: Tensor | None, data_samples: Any = None
-    ) -> Samples:
+    def __call__(self, student: Any, teacher: Any, *, sample_idx: Tensor | None) -> Samples:
         """Return a sample for each cell of each map ``(B, C, h, w)``, cells of a map together.
 
         Raises:
@@ -138,7 +139,7 @@ def zero_if_not_finite(feature: Any) -> tuple[Any, Tensor]:
         bad = finite_voxels.new_zeros(feature.batch_size, dtype=torch.long)
         bad = bad.scatter_add_(0, sample, (~finite_voxels).long())
         values = torch.where(finite_voxels[:, None], feature.features, 0)
-        return feature.replace_feature(values), bad == 0
+        return replace_features(feature, values), bad == 0
     finite = feature.flatten(1).isfinite().all(1)
     return torch.where(finite.view(-1, *[1] * (feature.dim() - 1)), feature, 0), finite
 

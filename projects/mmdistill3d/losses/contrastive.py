@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import torch
 from mmengine import dist
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.losses.embedding import build_projectors, embed
+from mmdistill.losses.embedding import EmbeddingLoss
 from mmdistill.losses.infonce import GatherWithGradient
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.instances import annotated, boxes_of
@@ -23,7 +22,7 @@ SAME_CLASS = ('negative', 'ignore')
 
 
 @MODELS.register_module()
-class ObjectContrastLoss(BaseModule):
+class ObjectContrastLoss(EmbeddingLoss):
     r"""An object looks to the student as it does to the teacher, and unlike the other objects.
 
     Both maps are sampled at points of each annotated box and projected to embeddings of unit length
@@ -46,13 +45,12 @@ class ObjectContrastLoss(BaseModule):
 
         neck_objects=dict(
             student='pts_neck[0]', teacher='pts_neck[0]',
-            loss=dict(type='ObjectContrastLoss', student_channels=256, teacher_channels=512,
-                      point_cloud_range=point_cloud_range))
+            loss=dict(type='ObjectContrastLoss', point_cloud_range=point_cloud_range))
 
     Args:
-        student_channels: Channels of the student's map.
-        teacher_channels: Channels of the teacher's map.
         point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
+        student_channels: Channels of the student's map; read from the layer.
+        teacher_channels: Channels of the teacher's map; read from the layer.
         size: ``(n, m)`` points along the length and the width of a box; the projector pools them.
         expand: Factor of length and width.
         embed_dims: Size of the embeddings.
@@ -69,11 +67,13 @@ class ObjectContrastLoss(BaseModule):
         loss_weight: Factor of the loss.
     """
 
+    needs = ('data_samples',)
+
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
         point_cloud_range: Sequence[float],
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
         size: tuple[int, int] = (3, 3),
         expand: float = 1.0,
         embed_dims: int = 128,
@@ -86,19 +86,18 @@ class ObjectContrastLoss(BaseModule):
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
         if same_class not in SAME_CLASS:
             raise ValueError(f'same_class is one of {SAME_CLASS}, not {same_class!r}')
-        self.student_projector, self.teacher_projector = build_projectors(
-            student_channels, teacher_channels, embed_dims, projector
+        super().__init__(
+            student_channels, teacher_channels, embed_dims, projector, loss_weight, init_cfg
         )
         self.grid = BEVGrid(point_cloud_range, axes)
         self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
         self.size, self.expand = tuple(size), expand
         self.temperature, self.same_class = temperature, same_class
-        self.gather, self.loss_weight = gather, loss_weight
+        self.gather = gather
 
     def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
         """Return the loss of two maps; zero without boxes.
@@ -120,11 +119,7 @@ class ObjectContrastLoss(BaseModule):
             theirs = roi_features(
                 teacher.detach(), boxes, self.teacher_grid, self.size, self.expand
             )
-            return self.loss_weight * self._contrast(
-                embed(self.student_projector, mine, 'student_channels'),
-                embed(self.teacher_projector, theirs, 'teacher_channels'),
-                labels,
-            )
+            return self.loss_weight * self._contrast(*self.embed(mine, theirs), labels)
 
     def _contrast(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """InfoNCE of embeddings ``(N, D)``; the sum of nothing is a zero with gradients."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmdistill.connectors.checks import check_map
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.items import unit
 from mmdistill.losses.reduce import as_float
 from mmdistill3d.bev import BEVGrid
@@ -22,7 +23,7 @@ DISTANCES = {'l1': F.l1_loss, 'mse': F.mse_loss}
 
 
 @MODELS.register_module()
-class ObjectRelationLoss(nn.Module):
+class ObjectRelationLoss(LinkLoss):
     r"""The points of a box resemble each other in the student as they do in the teacher.
 
     Both maps are sampled at ``P = n * m`` points of each annotated box, ``f_1 .. f_P``. With the
@@ -57,6 +58,8 @@ class ObjectRelationLoss(nn.Module):
         teacher_axes: The same for the teacher; default the student's.
         loss_weight: Factor of the loss.
     """
+
+    needs = ('data_samples',)
 
     def __init__(
         self,

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdistill.address import describe
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading.address import describe
+from mmdistill.reading.shapes import Layer
+from mmdistill.reading.sparse import is_sparse
 
 DISTANCES = ('mse', 'l1')
 REDUCTIONS = ('mean', 'max')
@@ -19,7 +22,7 @@ _NO_KEY = torch.iinfo(torch.int64).max
 
 
 @MODELS.register_module()
-class SparseFeatureLoss(nn.Module):
+class SparseFeatureLoss(LinkLoss):
     r"""Mean difference of the features of voxels that lie at the same place.
 
     With the student's voxels :math:`s_i` and the teacher's value :math:`t(i)` at the place of each,
@@ -41,7 +44,7 @@ class SparseFeatureLoss(nn.Module):
         encoder=dict(
             student='pts_middle_encoder.encoder_layers.encoder_layer1',
             teacher='pts_middle_encoder.encoder_layers.encoder_layer1',
-            student_connector=dict(type='SparseLinearConnector', in_channels=16, out_channels=32),
+            student_connector=dict(type='SparseLinearConnector'),
             loss=dict(type='SparseFeatureLoss'))
 
     Args:
@@ -71,6 +74,12 @@ class SparseFeatureLoss(nn.Module):
                 raise ValueError(f'{name} is one of {known}, not {value!r}')
         self.distance, self.unmatched, self.reduce = distance, unmatched, reduce
         self.loss_weight = loss_weight
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Check channels and grids as far as they are known."""
+        if student.value is not None and teacher.value is not None:
+            _check(student.value, teacher.value)
+            _common_grid(student.value.spatial_shape, teacher.value.spatial_shape)
 
     def forward(self, student: Any, teacher: Any) -> Tensor:
         """Return the loss of two sparse tensors; zero where no voxels meet.
@@ -181,7 +190,7 @@ def _common_grid(
 
 def _check(student: Any, teacher: Any) -> None:
     for feature in (student, teacher):
-        if not (hasattr(feature, 'features') and hasattr(feature, 'spatial_shape')):
+        if not is_sparse(feature):
             raise ValueError(
                 f'expected sparse tensors, got {describe(feature)}: name a stage of the sparse '
                 'encoder, or take a loss of maps'
@@ -195,6 +204,5 @@ def _check(student: Any, teacher: Any) -> None:
     if channels[0] != channels[1]:
         raise ValueError(
             f'the student has {channels[0]} channels, the teacher {channels[1]}; join them with '
-            f"student_connector=dict(type='SparseLinearConnector', in_channels={channels[0]}, "
-            f'out_channels={channels[1]})'
+            "student_connector=dict(type='SparseLinearConnector')"
         )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmdistill import FeatureRecorder, LayerAddress
+from mmdistill import FeatureRecorder
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.gaussians import class_gaussians
 from tests.mmdistill3d.conftest import load
@@ -154,13 +154,11 @@ class TestHeadThatOverwritesItsLogits:
     def run(self, head, samples, address):
         head.train_cfg = load('centerpoint/centerpoint_pillar_mini.py').model.train_cfg.pts
         model = torch.nn.ModuleDict(dict(head=head))
-        recorder = FeatureRecorder(
-            model, [LayerAddress.parse(address, model, 'student')], role='student', needs_grad=True
-        )
+        recorder = FeatureRecorder(model, [address], role='student', needs_grad=True)
         with recorder.record() as recording, recording.listen():
             feature = torch.randn(2, 64, 128 // 2, 128 // 2)
             head.loss([feature], samples)
-            return recording[recorder.addresses[0]]
+            return recording[address]
 
     def test_reading_it_afterwards_is_an_error_that_names_the_cure(self, detector, samples):
         with pytest.raises(RuntimeError, match=r'clip_sigmoid.*clone=True'):

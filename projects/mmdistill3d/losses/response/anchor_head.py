@@ -10,15 +10,17 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdistill.address import describe
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading.address import describe
+from mmdistill.reading.shapes import Layer
 from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, find_head, log_size
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
 
 
 @MODELS.register_module()
-class AnchorHeadKDLoss(nn.Module):
+class AnchorHeadKDLoss(LinkLoss):
     r"""An anchor head's scores follow the teacher's, and its boxes at the teacher's foreground.
 
     .. math::
@@ -58,6 +60,8 @@ class AnchorHeadKDLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    needs = ('student_model', 'teacher_model')
+
     def __init__(
         self,
         class_weight: float = 1.0,
@@ -81,7 +85,9 @@ class AnchorHeadKDLoss(nn.Module):
         # Anchors by size of the maps and device, once they are known to be the same on both sides.
         self._anchors: dict[tuple, Tensor] = {}
 
-    check_models = staticmethod(check_class_order)
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Demand that both models mean the same classes."""
+        check_class_order(student.model, teacher.model)
 
     def forward(
         self,

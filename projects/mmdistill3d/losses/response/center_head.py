@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from mmdistill.address import describe
 from mmdistill.connectors.checks import check_same_shape
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, mask_like
+from mmdistill.reading.address import describe
+from mmdistill.reading.shapes import Layer
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, log_size
@@ -24,7 +26,7 @@ OUTPUTS = ('heatmap', 'reg', 'height', 'dim', 'rot')
 
 
 @MODELS.register_module()
-class CenterHeadKDLoss(nn.Module):
+class CenterHeadKDLoss(LinkLoss):
     r"""A centre head's class maps follow the teacher's, and its boxes where objects are.
 
     .. math::
@@ -65,6 +67,8 @@ class CenterHeadKDLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    needs = ('data_samples', 'mask')
+
     def __init__(
         self,
         point_cloud_range: Sequence[float],
@@ -89,7 +93,9 @@ class CenterHeadKDLoss(nn.Module):
         self.box_distance = BoxDistance(box_weights, beta)
         self.norm_bbox, self.loss_weight = norm_bbox, loss_weight
 
-    check_models = staticmethod(check_class_order)
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Demand that both models mean the same classes."""
+        check_class_order(student.model, teacher.model)
 
     def forward(
         self,

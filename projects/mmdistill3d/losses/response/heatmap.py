@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdistill.connectors.checks import check_same_shape
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, mask_like
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.gaussians import class_gaussians
@@ -26,7 +27,7 @@ WEIGHTS = ('product', 'teacher', 'gt')
 
 
 @MODELS.register_module()
-class HeatmapKDLoss(nn.Module):
+class HeatmapKDLoss(LinkLoss):
     r"""The student's class heatmap follows the teacher's where objects are.
 
     .. math:: L = \sum_i w_i\, d(p_i, t_i) \,/ \sum_i w_i, \qquad w_i = t_i\, g_i
@@ -66,6 +67,8 @@ class HeatmapKDLoss(nn.Module):
         min_radius: Least radius of a Gaussian in cells.
         loss_weight: Factor of the loss.
     """
+
+    needs = ('data_samples', 'mask')
 
     def __init__(
         self,

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdistill.address import describe
+from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading.address import describe
+from mmdistill.reading.shapes import Layer
 from mmdistill3d.classes import check_class_order
 from mmdistill3d.losses.response.boxes import BoxDistance, find_head
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
@@ -21,7 +23,7 @@ OUTPUTS = ('center', 'height', 'dim', 'rot', 'heatmap', 'query_heatmap_score')
 
 
 @MODELS.register_module()
-class TransFusionKDLoss(nn.Module):
+class TransFusionKDLoss(LinkLoss):
     r"""Each confident query of the teacher teaches the student's query of the same object.
 
     Queries are peaks of a heatmap in the order of their scores: the same index means nothing.
@@ -69,6 +71,8 @@ class TransFusionKDLoss(nn.Module):
         loss_weight: Factor of the loss.
     """
 
+    needs = ('student_model', 'teacher_model')
+
     def __init__(
         self,
         class_weight: float = 1.0,
@@ -99,7 +103,9 @@ class TransFusionKDLoss(nn.Module):
         self.student_coder = _coder(student_coder, 'student_coder')
         self.teacher_coder = _coder(teacher_coder, 'teacher_coder')
 
-    check_models = staticmethod(check_class_order)
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Demand that both models mean the same classes."""
+        check_class_order(student.model, teacher.model)
 
     def forward(
         self,

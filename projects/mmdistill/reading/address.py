@@ -7,89 +7,55 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
-_TOKEN = re.compile(r'\.?(?P<name>\w+)|\[(?P<item>-?\w+)\]')
+from mmdistill.reading.sparse import is_sparse
+
+# A child or key: `.name`, `[name]`, `[0]`, or any text in quotes, `['a.b']`.
+_TOKEN = re.compile(
+    r"""\.?(?P<name>\w+)|\[(?P<item>-?\w+)\]|\[(?P<quote>['"])(?P<text>.*?)(?P=quote)\]"""
+)
 # Containers that are indexed in Python and never called: `blocks[0]` is a child, not an output.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
 class LayerAddress:
-    """One tensor (or structure of tensors) that a model computes.
+    """A module of a model, and selectors into what it returns or takes.
 
-    The text form is the module path followed by selectors into what the module returns:
-    ``pts_backbone[1]``, ``bbox_head.heatmap_head``, ``bbox_head[0][0].heatmap``. ``[1]`` indexes a
-    tuple or list, ``[key]`` a dict, and ``.name``, after a bracket, a dict key or an attribute.
-    ``[0]`` after an ``nn.ModuleList`` picks the child module.
-
-    The dict form adds what text cannot say::
-
-        dict(layer='pts_neck[0]', source='input', call=1, clone=True)
+    The text form is the module path followed by selectors: ``pts_backbone[1]``,
+    ``bbox_head.heatmap_head``, ``bbox_head[0][0].heatmap``. ``[1]`` indexes a tuple or list,
+    ``[key]`` or ``['any text']`` a dict, and ``.name``, after a bracket, a dict key or an
+    attribute. ``[0]`` after an ``nn.ModuleList`` picks the child module.
 
     Args:
-        module: Dotted path of the module below the model.
+        module: Dotted path of the module below the model; empty for the model itself.
         selectors: Selectors applied to the module's output or input, in order.
-        source: ``'output'``, or ``'input'``. For inputs the first selector is a position (int) or
-            the keyword's name.
-        call: Which call of a module that runs several times in one forward pass: an index, or
-            ``'all'`` for the list of every call. ``None`` demands exactly one call.
-        clone: Record a copy, for layers whose result is changed in place afterwards.
     """
 
     module: str
     selectors: tuple[int | str, ...] = ()
-    source: str = 'output'
-    call: int | str | None = None
-    clone: bool = False
-
-    def __post_init__(self) -> None:
-        if self.source not in ('output', 'input'):
-            raise ValueError(f"source is 'output' or 'input', not {self.source!r}")
-        if not (self.call is None or self.call == 'all' or isinstance(self.call, int)):
-            raise ValueError(f"call is an index, 'all' or None, not {self.call!r}")
-        if isinstance(self.call, int) and self.call < 0:
-            raise ValueError(f'call counts from 0, got {self.call}')
-        if self.source == 'input' and not self.selectors:
-            raise ValueError(
-                f"source='input' of {self.module!r} needs a selector: the position of the argument "
-                f"('{self.module}[0]') or its keyword ('{self.module}[name]')"
-            )
 
     @classmethod
-    def parse(cls, spec: str | dict | LayerAddress, model: nn.Module, role: str) -> LayerAddress:
-        """Resolve a config's address against a model.
+    def parse(cls, text: str, model: nn.Module, role: str = 'model') -> LayerAddress:
+        """Resolve an address against a model.
 
         Args:
-            spec: Text form, dict form, or an address that is returned after a check of its module.
+            text: The address.
             model: The model that owns the layer.
             role: How errors call the model, e.g. ``'student'``.
 
         Raises:
             KeyError: The model has no such module; the message lists the nearest real names.
-            ValueError: The text is no address, or the dict form has unknown keys.
+            ValueError: The text is no address.
         """
-        if isinstance(spec, LayerAddress):
-            find_module(model, spec.module, role)
-            return spec
-        options: dict[str, Any] = {}
-        if isinstance(spec, dict):
-            options = dict(spec)
-            text = options.pop('layer', None)
-            unknown = set(options) - {'source', 'call', 'clone'}
-            if text is None or unknown:
-                raise ValueError(
-                    f'a layer address as a dict takes layer, source, call and clone; got {spec}'
-                )
-        else:
-            text = spec
         if not isinstance(text, str) or not text:
             raise ValueError(
                 f"the {role}'s layer is a path such as 'pts_neck[0]' or a dict(layer=...), "
                 f'got {text!r}'
             )
-        module, selectors = _split(text, model, role)
-        return cls(module, selectors, **options)
+        return cls(*_split(text, model, role))
 
     def select(self, value: Any) -> Any:
         """Apply the selectors to a module's output (or to ``args`` of an input).
@@ -104,21 +70,18 @@ class LayerAddress:
                 seen = format_selectors(self.selectors[:depth])
                 raise KeyError(
                     f'layer {self.module}{seen} is {describe(value)}, which has no '
-                    f'{key!r} (address {self})'
+                    f'{key!r} (address {self}){_why(value, key)}'
                 ) from error
         return value
 
     def __str__(self) -> str:
-        text = self.module + format_selectors(self.selectors)
-        if self.source == 'input':
-            text += ' (input)'
-        return text if self.call is None else f'{text} (call {self.call})'
+        return self.module + format_selectors(self.selectors)
 
 
 def find_module(model: nn.Module, path: str, role: str = 'model') -> nn.Module:
     """Return the module at a dotted path, or raise a ``KeyError`` that lists the nearest names."""
     module = model
-    for name in path.split('.'):
+    for name in path.split('.') if path else ():
         child = module._modules.get(name)
         if child is None:
             raise _unknown_path(path, model, role)
@@ -127,14 +90,16 @@ def find_module(model: nn.Module, path: str, role: str = 'model') -> nn.Module:
 
 
 def format_selectors(selectors: tuple[int | str, ...]) -> str:
-    return ''.join(f'[{key}]' for key in selectors)
+    return ''.join(
+        f'[{key}]' if re.fullmatch(r'-?\w+', str(key)) else f'[{key!r}]' for key in selectors
+    )
 
 
 def describe(value: Any) -> str:
     """Say in a few words what a recorded value is: type, shape, length or keys."""
-    if hasattr(value, 'shape'):
+    if isinstance(value, (Tensor, np.ndarray)):
         return f'{type(value).__name__} of shape {tuple(value.shape)}'
-    if hasattr(value, 'features') and hasattr(value, 'indices'):
+    if is_sparse(value):
         return f'{type(value).__name__} of {tuple(value.features.shape)} features'
     if isinstance(value, dict):
         return f'a dict with keys {sorted(map(str, value))}'
@@ -149,7 +114,8 @@ def _split(text: str, model: nn.Module, role: str) -> tuple[str, tuple[int | str
     for match in _TOKEN.finditer(text):
         if match.start() != end:
             break
-        name, item = match['name'], match['item']
+        name = match['name']
+        item = match['item'] if match['text'] is None else match['text']
         is_child = not selectors and (name is not None or isinstance(module, _CONTAINERS))
         if selectors and name is not None and not match[0].startswith('.'):
             break
@@ -166,7 +132,8 @@ def _split(text: str, model: nn.Module, role: str) -> tuple[str, tuple[int | str
             path.append(name if name is not None else item)
         else:
             key = name if name is not None else item
-            selectors.append(int(key) if re.fullmatch(r'-?\d+', key) else key)
+            is_number = match['text'] is None and re.fullmatch(r'-?\d+', key)
+            selectors.append(int(key) if is_number else key)
         end = match.end()
     if end != len(text) or not path:
         raise ValueError(
@@ -177,9 +144,17 @@ def _split(text: str, model: nn.Module, role: str) -> tuple[str, tuple[int | str
 
 
 def _pick(value: Any, key: int | str) -> Any:
+    if isinstance(value, Tensor) and isinstance(key, int):
+        raise TypeError('a number would take one sample of the batch')
     if isinstance(key, str) and not isinstance(value, dict):
         return getattr(value, key)
     return value[key]
+
+
+def _why(value: Any, key: int | str) -> str:
+    if isinstance(value, Tensor) and isinstance(key, int):
+        return f': [{key}] would take one sample out of the batch; leave it out'
+    return ''
 
 
 def _unknown_path(path: str, model: nn.Module, role: str) -> KeyError:

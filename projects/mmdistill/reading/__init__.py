@@ -1,0 +1,29 @@
+"""Reading models: addresses, recorders, shapes, and what a sparse tensor is."""
+
+from mmdistill.reading.address import LayerAddress
+from mmdistill.reading.recorder import FeatureRecorder, Recording, record_layers
+from mmdistill.reading.recorders import (
+    MethodResult,
+    ModuleInputs,
+    ModuleOutputs,
+    Parameters,
+    Recorder,
+    build_recorder,
+)
+from mmdistill.reading.shapes import Layer, register_example, register_layer_facts
+
+__all__ = [
+    'FeatureRecorder',
+    'Layer',
+    'LayerAddress',
+    'MethodResult',
+    'ModuleInputs',
+    'ModuleOutputs',
+    'Parameters',
+    'Recorder',
+    'Recording',
+    'build_recorder',
+    'record_layers',
+    'register_example',
+    'register_layer_facts',
+]
