@@ -1,4 +1,4 @@
-"""Installs the packages under ``projects/``: mmdistill, mmdistill3d, bevfusion and lidarsim.
+"""Installs the packages under ``projects/``.
 
 torch, mmcv and spconv are left to the user, because their wheels differ by CUDA release; the
 README lists the combinations that are known to work.

@@ -1,6 +1,7 @@
 """Settings for every test: one quiet thread, no leftovers, and no GPU tests without a GPU."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -9,6 +10,12 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+
+
+@pytest.fixture(scope='session')
+def repository():
+    """Folder of the repository: configs and commands are named from here."""
+    return Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 INSTALL_MMCV = (
     'MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --force-reinstall '

@@ -12,17 +12,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 prepare_process()
 
 from mmengine.logging import MMLogger
 
-from tools.dataset_converters.nuscenes import create_nuscenes
-from tools.dataset_converters.nuscenes_tables import VERSIONS
+from nuscenes_infos.create import create_nuscenes
+from nuscenes_infos.tables import VERSIONS
 
 
 def main() -> None:
@@ -39,6 +40,8 @@ def main() -> None:
             database=not args.no_database,
             allow_partial=args.allow_partial,
             force=args.force,
+            progress=True,
+            report=partial(print, flush=True),
         )
     except (ValueError, OSError) as error:
         sys.exit(f'{type(error).__name__}: {error}')

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 prepare_process()
 

@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 prepare_process()
 
+from mmdistill.analysis.tables import describe_run
 from mmdistill.utils.publish import publish_weights
-from tools._demo_table import describe_run
 
 
 def main() -> None:

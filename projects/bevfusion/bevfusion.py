@@ -78,7 +78,9 @@ class BEVFusion(Base3DDetector):
                 f'the config has {camera}; this package is the LiDAR branch alone. Remove them, '
                 "or use MMDetection3D's own BEVFusion project for LiDAR + camera"
             )
-        unknown = sorted(set(others) - set(_CAMERA_PARTS))
+        # mmdet3d.apis set train_cfg to None in the config of any model.
+        allowed = {*_CAMERA_PARTS, *(['train_cfg'] if others.get('train_cfg') is None else [])}
+        unknown = sorted(set(others) - allowed)
         if unknown:
             raise ValueError(f'BEVFusion does not know the arguments {unknown}')
         if voxelize_cfg is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from .kernel_layout import fitting_layouts, layouts_of_file
@@ -42,6 +44,7 @@ _DECODER_NAMES = {
     r'norm2\.': 'norms.1.',
     r'norm3\.': 'norms.2.',
 }
+_LISTED = 20  # keys of each kind that are written out
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,59 @@ class Conversion:
     def was_fused(self) -> bool:
         """Whether the file is a LiDAR-camera detector's: what follows its fuser saw fused maps."""
         return any(key.startswith(_FUSERS) for key in self.left_out)
+
+    def describe(self, source: str) -> str:
+        """What became of every key, as text.
+
+        Args:
+            source: Name of the file.
+        """
+        mapped = Counter((_part(old), _part(new)) for new, old in self.sources.items())
+        lines = [
+            f'{source}: naming of {self.naming}, '
+            f'sparse kernels ({") or (".join(self.kernel_layouts)})',
+            f'mapped ({len(self.sources)}):',
+            *(f'  {old}.* -> {new}.*: {number}' for (old, new), number in mapped.items()),
+        ]
+        left = Counter(_part(key) for key in self.left_out)
+        lines += [f'left out, no part of a LiDAR detector ({len(self.left_out)}):']
+        lines += [f'  {part}.*: {number}' for part, number in left.items()] or ['  none']
+        for title, keys in (
+            ('missing in the file', self.missing),
+            ('unknown to the model', self.unknown),
+            ('other shape', self.mismatched),
+        ):
+            more = [f'  ... and {len(keys) - _LISTED} more'] if len(keys) > _LISTED else []
+            lines += [f'{title} ({len(keys)}):', *(f'  {key}' for key in keys[:_LISTED]), *more]
+        if self.was_fused:
+            lines += [
+                'NOTE: this is a LiDAR-camera detector. Its encoder sees points alone and is used '
+                'as it is; its backbone, neck and head were trained on fused maps, which a LiDAR '
+                'detector does not have. Take them as a start for fine-tuning, not for evaluation '
+                'and not as a teacher.'
+            ]
+        return '\n'.join(lines)
+
+    def save(self, path: Path, source: str, allow_missing: bool = False) -> None:
+        """Write the weights, as ``load_from`` and the test tools take them.
+
+        Args:
+            path: File to write; its folder is made.
+            source: Name of the file that they come from.
+            allow_missing: Write them although they are not the whole model.
+
+        Raises:
+            ValueError: The file does not fit the model, and that is not allowed.
+        """
+        if not self.is_whole and not allow_missing:
+            raise ValueError(
+                f'Nothing was written: {source} does not fit the config (see missing, unknown and '
+                'other shape above). Name the config it was trained with by --config, or write '
+                'what does fit by --allow-missing.'
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        meta = {'source': Path(source).name, 'naming': self.naming}
+        torch.save({'meta': meta, 'state_dict': self.state_dict}, path)
 
 
 def convert_weights(weights: Mapping[str, Tensor], model: nn.Module) -> Conversion:
@@ -190,3 +246,10 @@ def _fits(key: str, given: Tensor, own: Tensor, layers: Mapping[str, nn.Module])
     if key in layers:
         return bool(fitting_layouts(given.shape, own.shape))
     return given.shape == own.shape
+
+
+def _part(key: str) -> str:
+    """The leading names of a key that say which part of a detector it belongs to."""
+    names = key.split('.')
+    depth = {'encoders': 3, 'decoder': 2, 'heads': 2}.get(names[0], 1)
+    return '.'.join(names[: min(depth, len(names) - 1)])

@@ -1,12 +1,9 @@
 """Generation of a whole data set: in parallel over scenes, complete or not there at all."""
 
-import fcntl
-import os
 import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +15,7 @@ from lidarsim.database import SceneWriter
 from lidarsim.infos import write_infos
 from lidarsim.manifest import MANIFEST, Parameters, verify_dataset, write_manifest
 from lidarsim.tables import TABLES, static_tables, token, write_tables
+from nuscenes_infos import locked
 
 
 def generate_dataset(
@@ -48,7 +46,7 @@ def generate_dataset(
     """
     out, parameters = Path(out).absolute(), parameters or Parameters()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(out.parent):
+    with locked(out.parent):
         if not force and _is_complete(out, parameters):
             return False
         _require_ours(out)
@@ -71,17 +69,6 @@ def split_names(parameters: Parameters) -> dict[str, list[str]]:
         'train': splits.train[: parameters.scenes],
         'val': splits.val[: parameters.val_scenes],
     }
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one generator at a time work in a folder; the lock ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _is_complete(out: Path, parameters: Parameters) -> bool:
@@ -137,7 +124,7 @@ def _write(root: Path, parameters: Parameters, workers: int, progress: bool) -> 
             tables[table] += rows
     tables['map'] = [_write_map(root, parameters.seed, tables['log'])]
     write_tables(root, tables)
-    write_infos(root, tables, {split: set(names) for split, names in splits.items()})
+    write_infos(root, tables, parameters.sweeps)
     write_manifest(root, parameters)
 
 

@@ -200,19 +200,3 @@ KINDS = {
     'barrier': Kind('movable_object.barrier', (0.52, 2.3, 1.05), 0.04, (_BARRIER,)),
 }
 """All kinds of moving, parked and placed objects, by name."""
-
-CATEGORY_TO_CLASS = {
-    'vehicle.car': 'car',
-    'vehicle.truck': 'truck',
-    'vehicle.trailer': 'trailer',
-    'vehicle.bus.rigid': 'bus',
-    'vehicle.construction': 'construction_vehicle',
-    'vehicle.bicycle': 'bicycle',
-    'vehicle.motorcycle': 'motorcycle',
-    'human.pedestrian.adult': 'pedestrian',
-    'human.pedestrian.child': 'pedestrian',
-    'human.pedestrian.construction_worker': 'pedestrian',
-    'movable_object.trafficcone': 'traffic_cone',
-    'movable_object.barrier': 'barrier',
-}
-"""Detection class of each category."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lidarsim.infos import CLASSES
 from lidarsim.manifest import verify_dataset
+from nuscenes_infos import CLASSES
 
 
 def statistics_table(path: str | Path) -> str:

@@ -36,6 +36,11 @@ class LinkLoss(BaseModule):
     needs: tuple[str, ...] = ()
     """Names out of :data:`NEEDS`, which ``forward`` takes as keyword arguments."""
 
+    joins: str = 'cells'
+    """What two maps have in common before the loss sees them: ``'cells'``, where they are compared
+    position by position; ``'range'``, where they are read as wholes; ``'nothing'``, where the loss
+    reads each on a grid of its own."""
+
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Learn which layers are compared, behind their connectors, when the distiller is built.
 
@@ -44,6 +49,16 @@ class LinkLoss(BaseModule):
 
         Raises:
             ValueError: The layers or models do not fit; the link's name is added.
+        """
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Compare the classes of two models, where the run starts and their names are known.
+
+        Features have no classes; a loss that reads them joins them by name
+        (:class:`~mmdistill.classes.ClassColumns`) or refuses other lists.
+
+        Raises:
+            ValueError: The classes do not fit; the message gives both lists.
         """
 
     def forward(self, student: Any, teacher: Any, **needs: Any) -> Tensor:
@@ -56,6 +71,8 @@ class Connector(BaseModule):
 
     joins_places = False
     """Whether it brings a map to another's places, so that a link adds nothing that does."""
+    is_partial = False
+    """Whether some of the result lies where the feature tells nothing, and is 0."""
 
     def bind(self, layer: Layer, other: Layer) -> None:
         """Learn the layer in front of the connector, and the one at the link's other end.
@@ -96,6 +113,9 @@ class Targets(nn.Module):
             ValueError: They do not fit.
         """
 
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Compare the classes of two models, as :meth:`LinkLoss.bind_classes`."""
+
     def forward(self, data_samples: Any, teacher_predictions: Any) -> Any:
         """Return new samples; links still see the given ones."""
         raise NotImplementedError
@@ -105,6 +125,8 @@ class Sampler:
     """Says what a contrastive loss contrasts: scenes, cells, objects."""
 
     needs: tuple[str, ...] = ()
+    joins: str = 'range'
+    """As of :class:`LinkLoss`."""
     projector: dict = dict(type='MLPProjector')
     """Config of the projectors that fit these features."""
     memory: dict = {}

@@ -14,13 +14,15 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmdistill.checkpoints import for_distiller
+from mmdistill.classes import config_classes, name_classes
 from mmdistill.contracts import SampleMemory, Targets
 from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
 from mmdistill.link import Link, build_schedules, weight_at
 from mmdistill.reading.recorder import FeatureRecorder
 from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
 from mmdistill.step import Step
-from mmdistill.teacher import Teacher, load_strictly, read_model_config
+from mmdistill.teacher import Teacher, load_strictly, read_config, read_model_config
 from mmdistill.utils.checkpoint import load_weights
 
 LOSS_PREFIX = 'distill/'
@@ -62,6 +64,7 @@ class Distiller(BaseModel):
             teacher predicts to what the student is trained on.
         student_weight: Factor of the student's own losses, or ``dict(weight=..., schedule=...)``
             with schedules as of a link.
+        train_cfg: Nothing; ``mmdet3d.apis`` set it to ``None`` in the config of any model.
 
     Raises:
         KeyError: A link names a layer or teacher that does not exist.
@@ -76,10 +79,14 @@ class Distiller(BaseModel):
         teachers: dict[str, dict] | None = None,
         targets: dict | None = None,
         student_weight: float | dict = 1.0,
+        train_cfg: None = None,
     ) -> None:
         super().__init__()
+        if train_cfg is not None:
+            raise ValueError('train_cfg belongs to the student: model.student.train_cfg')
         config, self._student_checkpoint = _student_config(student)
-        self.student: BaseModel = MODELS.build(config)
+        self.student: BaseModel = MODELS.build(read_model_config(config, 'student'))
+        name_classes(self.student, config_classes(config), 'config of the student')
         self._student_weight, self._student_schedules = _scheduled(student_weight)
         with _own_random_numbers():
             self.teachers = _Teachers(_build_teachers(teacher, teachers))
@@ -107,6 +114,12 @@ class Distiller(BaseModel):
     def loss(self, *args: Any, teacher_data: dict, **kwargs: Any) -> dict[str, Tensor]:
         """Return the student's losses and one ``distill/<link>`` for each link."""
         weights = self.link_weights()
+        given = _Arguments(self.student, args, kwargs)
+        if self.targets is not None and not given.data_samples:
+            raise ValueError(
+                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
+                f"{type(self.student).__name__}'s forward got none"
+            )
         with ExitStack() as stack:
             recordings = {}
             for name, to_end in self._teachers_at_work(weights).items():
@@ -115,11 +128,12 @@ class Distiller(BaseModel):
                 )
                 recordings[name] = stack.enter_context(run)
             recording = stack.enter_context(self._student_recorder.record())
-            given = _Arguments(self.student, args, kwargs)
             models = {name: teacher.model for name, teacher in self.teachers.items()}
             step = Step(self.student, models, recordings, given.data_samples)
             if self.targets is not None:
-                given.data_samples = self._make_targets(step)
+                given.data_samples = self.targets(
+                    step.data_samples, step.predictions(self._target_teacher)
+                )
             with recording.listen():
                 losses = self.student(*given.args, **given.kwargs, mode='loss')
             losses = self._weigh_own(losses)
@@ -131,15 +145,6 @@ class Distiller(BaseModel):
                     value = _zero_with_gradients(link, losses)
                 losses[LOSS_PREFIX + name] = value
         return losses
-
-    def _make_targets(self, step: Step) -> Any:
-        """Return the samples from which the student learns."""
-        if not step.data_samples:
-            raise ValueError(
-                f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
-                f"{type(self.student).__name__}'s forward got none"
-            )
-        return self.targets(step.data_samples, step.predictions(self._target_teacher))
 
     def _weigh_own(self, losses: dict[str, Any]) -> dict[str, Any]:
         """Multiply the student's own losses by ``student_weight``, and log that where it is set."""
@@ -218,6 +223,22 @@ class Distiller(BaseModel):
                 link.init_weights()
         for teacher in self.teachers.values():
             teacher.load()
+        self.bind_classes()
+
+    def bind_classes(self) -> None:
+        """Compare the classes of the models by name, where links and targets read them.
+
+        Done where the run starts: then the teachers' checkpoints have told theirs, and
+        :class:`~mmdistill.hooks.DistillHook` those of the data set.
+
+        Raises:
+            ValueError: Classes do not fit; the message gives both lists.
+        """
+        for link in self.links.values():
+            link.bind_classes(self.student, self.teachers[link.teacher_name].model)
+        if self.targets is not None:
+            teacher = self.teachers[self._target_teacher]
+            self.targets.bind_classes(self.student, teacher.model)
 
     @property
     def memories(self) -> dict[str, SampleMemory]:
@@ -292,6 +313,18 @@ class Distiller(BaseModel):
             return self.student.data_preprocessor
         return DistillDataPreprocessor(self.student.data_preprocessor, own)
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load a plain model's weights as the student's; weights that lack some are refused."""
+        fit = for_distiller(state_dict, self.student.state_dict(), prefix)
+        if not fit.is_complete:
+            raise ValueError(
+                f'the weights do not fit the student, {type(self.student).__name__}: {fit}; give '
+                'the config that the file was trained with, or a file of this config'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     # ------------------------------------------------------------------ teachers move along
     def _apply(self, fn: Any, recurse: bool = True) -> Distiller:
         for teacher in self.teachers.owned():
@@ -355,15 +388,15 @@ class _Arguments:
 
 
 def _student_config(student: dict) -> tuple[dict, str | None]:
-    """Return the model's config, and the checkpoint to start from."""
+    """Return a config with the model, and the checkpoint to start from."""
     if 'type' in student or 'config' not in student:
-        return copy.deepcopy(student), None
+        return {'model': copy.deepcopy(student)}, None
     unknown = set(student) - {'config', 'checkpoint'}
     if unknown:
         raise ValueError(
             f'student takes a model, or config and checkpoint; it has {sorted(unknown)}, too'
         )
-    return read_model_config(student['config'], 'student'), student.get('checkpoint')
+    return read_config(student['config'], 'student'), student.get('checkpoint')
 
 
 def _scheduled(weight: float | dict) -> tuple[float, list]:

@@ -21,7 +21,8 @@ def inherit(
     teacher: nn.Module,
     grouped_inputs: Mapping[str, Mapping[str, Any]] | None = None,
     names: Mapping[str, str] | None = None,
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | Mapping[str, str] = (),
+    outputs: Mapping[str, Sequence[int]] | None = None,
 ) -> InheritanceReport:
     """Overwrite a student's weights by those of the teacher's layers of the same names.
 
@@ -36,9 +37,12 @@ def inherit(
         student: Model that is changed in place. Shapes stay as they are.
         teacher: Model that is read.
         grouped_inputs: By the name of a student's layer, the :class:`ChannelLayout` of its input
-            channels where these are no plain list: ``dict(blocks=2)`` or ``dict(depth=2)``.
+            channels where these are no plain list: ``dict(blocks=2)`` or ``dict(inner=2)``.
         names: Teacher's name of a student's layer, or of a whole branch, where they differ.
-        exclude: Names of layers or branches that keep their own initialisation.
+        exclude: Names of layers or branches that keep their own initialisation; of a mapping, the
+            values say why.
+        outputs: By the name of a student's layer, the teacher's output channel of each of its own
+            where these are not the first, as for classes in another order; -1 keeps the student's.
 
     Returns:
         What was inherited, and why the rest was left.
@@ -53,7 +57,10 @@ def inherit(
     }
     layers = dict(student.named_modules())
     sources = dict(teacher.named_modules(remove_duplicate=False))
-    _check_names(layers, sources, layouts, names, exclude)
+    chosen = {name: _Chosen(tuple(index)) for name, index in (outputs or {}).items()}
+    if not isinstance(exclude, Mapping):
+        exclude = dict.fromkeys(exclude, 'excluded by the config')
+    _check_names(layers, sources, {**layouts, **chosen}, names, exclude)
     report = InheritanceReport()
     with torch.no_grad():
         for name, layer in layers.items():
@@ -61,12 +68,13 @@ def inherit(
             source = sources.get(source_name)
             if isinstance(layer, nn.MultiheadAttention) and isinstance(source, type(layer)):
                 layouts[f'{name}.out_proj'] = _HeadLayout.of(layer, source)
-            if _is_below(name, exclude):
-                found = 'excluded by the config'
+            excluded = next((why for at, why in exclude.items() if _is_below(name, [at])), None)
+            if excluded is not None:
+                found = excluded
             elif source is None:
                 found = f'the teacher has no layer {source_name!r}'
             else:
-                found = _cut_layer(name, layer, source, layouts.get(name))
+                found = _cut_layer(name, layer, source, layouts.get(name), chosen.get(name))
             for key, tensor in _learned(layer).items():
                 value = found if isinstance(found, str) else found[key]
                 if isinstance(value, str):
@@ -95,14 +103,16 @@ class ChannelLayout:
         blocks: So many maps of equal width, concatenated: the first channels of each.
         student: Instead of ``blocks``, the widths of the student's maps where they are unequal.
         teacher: The same for the teacher.
-        depth: ``C`` channels at ``depth`` heights, channel ``c`` at height ``d`` being
-            ``c * depth + d``: the first of the ``C`` at all heights.
+        chosen: The teacher's channel of each of the student's; -1 keeps the student's.
+        inner: ``C`` channels of ``inner`` values each, flattened together, value ``d`` of channel
+            ``c`` being input ``c * inner + d``: the first of the ``C``, all their values.
     """
 
     blocks: int = 1
     student: Sequence[int] | None = None
     teacher: Sequence[int] | None = None
-    depth: int = 1
+    inner: int = 1
+    chosen: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if (self.student is None) != (self.teacher is None):
@@ -119,31 +129,33 @@ class ChannelLayout:
         Raises:
             ValueError: The numbers of channels do not fit this layout.
         """
+        if self.chosen is not None:
+            return _Chosen(tuple(self.chosen)).index(student_channels, teacher_channels)
         student = self._widths(self.student, student_channels)
         teacher = self._widths(self.teacher, teacher_channels)
         if any(mine > theirs for mine, theirs in zip(student, teacher, strict=True)):
             return None
-        heights = torch.arange(self.depth)
+        values = torch.arange(self.inner)
         begins = [sum(teacher[:number]) for number in range(len(teacher))]
         blocks = [
-            (torch.arange(begin, begin + width)[:, None] * self.depth + heights).flatten()
+            (torch.arange(begin, begin + width)[:, None] * self.inner + values).flatten()
             for begin, width in zip(begins, student, strict=True)
         ]
         return torch.cat(blocks)
 
     def _widths(self, widths: Sequence[int] | None, channels: int) -> tuple[int, ...]:
-        """Widths of the blocks, in channels of all heights."""
+        """Widths of the blocks, in channels of ``inner`` values."""
         if widths is None:
-            width, rest = divmod(channels, self.blocks * self.depth)
+            width, rest = divmod(channels, self.blocks * self.inner)
             if rest:
                 raise ValueError(
-                    f'{channels} input channels are no {self.blocks} block(s) of channels at '
-                    f'{self.depth} height(s)'
+                    f'{channels} input channels are no {self.blocks} block(s) of channels of '
+                    f'{self.inner} value(s)'
                 )
             return (width,) * self.blocks
-        if sum(widths) * self.depth != channels:
+        if sum(widths) * self.inner != channels:
             raise ValueError(
-                f'maps of {tuple(widths)} channels at {self.depth} height(s) are no {channels} '
+                f'maps of {tuple(widths)} channels of {self.inner} value(s) are no {channels} '
                 'input channels'
             )
         return tuple(widths)
@@ -183,6 +195,24 @@ class InheritanceReport:
 
 
 @dataclass(frozen=True)
+class _Chosen:
+    """Channels that are named one by one."""
+
+    channels: tuple[int, ...]
+
+    def index(self, student_channels: int, teacher_channels: int) -> Tensor | None:
+        if len(self.channels) != student_channels:
+            raise ValueError(
+                f'{len(self.channels)} channels of the teacher are chosen for {student_channels}'
+            )
+        if max(self.channels) >= teacher_channels:
+            raise ValueError(
+                f'channel {max(self.channels)} is chosen of {teacher_channels} of the teacher'
+            )
+        return torch.tensor(self.channels)
+
+
+@dataclass(frozen=True)
 class _HeadLayout:
     """Channels of attention heads: the first heads, and the first channels of each."""
 
@@ -204,7 +234,7 @@ class _HeadLayout:
 
 
 def _cut_layer(
-    name: str, layer: nn.Module, source: nn.Module, inputs: Any
+    name: str, layer: nn.Module, source: nn.Module, inputs: Any, outputs: Any
 ) -> dict[str, Tensor | str] | str:
     """Cut a layer's tensors out of the teacher's.
 
@@ -221,7 +251,7 @@ def _cut_layer(
             values[key] = "the teacher's layer has none"
             continue
         try:
-            value = _cut(key, layer, source, inputs or ChannelLayout())
+            value = _cut(key, layer, source, inputs or ChannelLayout(), outputs)
         except ValueError as error:
             raise ValueError(f'layer {name!r}: {error}') from error
         if value is None:
@@ -230,14 +260,14 @@ def _cut_layer(
     return values
 
 
-def _cut(key: str, layer: nn.Module, source: nn.Module, inputs: Any) -> Tensor | None:
+def _cut(key: str, layer: nn.Module, source: nn.Module, inputs: Any, outputs: Any) -> Tensor | None:
     """Cut one tensor out of the teacher's; ``None`` where it does not fit."""
     mine, theirs = _learned(layer)[key], _learned(source)[key]
     axes = _axes(layer, key, mine)
     if mine.dim() != theirs.dim() or axes != _axes(source, key, theirs):
         return None
-    layouts = {_OUT: _output_layout(layer, source, key), _IN: inputs}
-    value = theirs.to(mine)
+    layouts = {_OUT: outputs or _output_layout(layer, source, key), _IN: inputs}
+    value, kept = theirs.to(mine), []
     for axis, what in enumerate(axes):
         sizes = mine.shape[axis], theirs.shape[axis]
         if what == _FIXED:
@@ -246,7 +276,11 @@ def _cut(key: str, layer: nn.Module, source: nn.Module, inputs: Any) -> Tensor |
             index = layouts[what].index(*sizes)
         if index is None:
             return None
-        value = value.index_select(axis, index.to(value.device))
+        index = index.to(value.device)
+        value = value.index_select(axis, index.clamp(min=0))
+        kept.append((index < 0).view([-1 if i == axis else 1 for i in range(mine.dim())]))
+    for is_own in kept:
+        value = torch.where(is_own, mine, value)
     if isinstance(layer, nn.MultiheadAttention):
         value = _keep_scale_of_queries(value, key, layer, source)
     return value

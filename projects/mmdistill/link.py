@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ from mmdistill.reading.shapes import Layer, without_trace
 from mmdistill.schedule import WeightSchedule
 from mmdistill.step import Step
 
-Aligner = Callable[[Layer, Layer], Connector | None]
+Aligner = Callable[[Layer, Layer, bool], Connector | None]
 
 _ALIGNERS: list[Aligner] = []
 
@@ -30,8 +30,9 @@ def register_aligner(function: Aligner) -> Aligner:
     """Let a function say how a teacher's layer is brought to where the student's lies.
 
     Args:
-        function: Takes the student's and the teacher's layer; returns a connector without
-            parameters for the teacher's feature, or ``None`` where nothing is to be done.
+        function: Takes the student's and the teacher's layer, behind their connectors, and whether
+            the loss compares them position by position; returns a connector without parameters for
+            the teacher's feature, or ``None`` where nothing is to be done.
     """
     _ALIGNERS.append(function)
     return function
@@ -121,7 +122,7 @@ class Link(BaseModule):
         return {*self.loss.needs, *masks} - {'mask'}
 
     def bind(self, student: Layer, teacher: Layer) -> None:
-        """Fit aligner, connectors, mask and loss to the two layers.
+        """Fit connectors, aligner, mask and loss to the two layers.
 
         The teacher's side comes first, so that the student's connectors know how wide it is behind
         its own.
@@ -130,11 +131,6 @@ class Link(BaseModule):
             ValueError: Something does not fit; the message names the link.
         """
         with self._named_errors():
-            explicit = [*self.teacher_connector, *self.student_connector]
-            if not any(connector.joins_places for connector in explicit):
-                aligners = (aligner(student, teacher) for aligner in _ALIGNERS)
-                found = [aligner for aligner in aligners if aligner is not None]
-                self.teacher_connector = Sequential(*found, *self.teacher_connector)
             teacher = _bind_connectors(self.teacher_connector, teacher, student)
             if any(p.requires_grad for p in self.teacher_connector.parameters()):
                 kinds = [type(connector).__name__ for connector in self.teacher_connector]
@@ -144,6 +140,7 @@ class Link(BaseModule):
                     "student's side, or choose a loss with a projector of its own for the teacher"
                 )
             student = _bind_connectors(self.student_connector, student, teacher)
+            teacher = self._align(student, teacher)
             if self.mask is not None:
                 self.mask.bind(student, teacher)
             self.loss.bind(student, teacher)
@@ -153,6 +150,33 @@ class Link(BaseModule):
                     raise ValueError(
                         f'{type(module).__name__} needs {sorted(unknown)}; a step gives {NEEDS}'
                     )
+
+    def _align(self, student: Layer, teacher: Layer) -> Layer:
+        """Bring the teacher's map to where the student's lies, and return its layer there.
+
+        Raises:
+            ValueError: Connectors of the config have not done so.
+        """
+        if self.loss.joins == 'nothing':
+            return teacher
+        by_position = self.loss.joins == 'cells'
+        aligners = (aligner(student, teacher, by_position) for aligner in _ALIGNERS)
+        found = [aligner for aligner in aligners if aligner is not None]
+        explicit = [c for c in (*self.teacher_connector, *self.student_connector) if c.joins_places]
+        if found and explicit:
+            kinds = [type(connector).__name__ for connector in explicit]
+            raise ValueError(
+                f'behind its {kinds} the maps do not lie in the same place: {student} has '
+                f'{_place(student)}, {teacher} {_place(teacher)}. Leave out connectors that move '
+                'cells, and the link joins the maps by itself, or correct them'
+            )
+        self.teacher_connector = Sequential(*self.teacher_connector, *found)
+        return _bind_connectors(found, teacher, student)
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Let the loss compare the classes of the two models, naming the link in errors."""
+        with self._named_errors():
+            self.loss.bind_classes(student, teacher)
 
     def weight_at(self, epoch: int, iteration: int) -> float:
         """Return the weight at an epoch and global iteration, both counted from 0."""
@@ -176,6 +200,10 @@ class Link(BaseModule):
                 logger='current',
             )
         with self._named_errors():
+            seen = [
+                _seen(self.student_connector, student_feature),
+                _seen(self.teacher_connector, teacher_feature),
+            ]
             student_feature = self.student_connector(student_feature)
             teacher_feature = self.teacher_connector(teacher_feature)
             given = {
@@ -184,16 +212,23 @@ class Link(BaseModule):
                 if need != 'mask'
             }
             if 'mask' in self.loss.needs:
-                given['mask'] = self._weigh(student_feature, step)
+                given['mask'] = self._weigh(student_feature, step, seen)
             loss = self.loss(student_feature, teacher_feature, **given)
         self._has_joined = True
         return loss
 
-    def _weigh(self, student_feature: Any, step: Step) -> Tensor | None:
-        if self.mask is None:
-            return None
-        asked = {need: step.give(need, self.teacher_name) for need in self.mask.needs}
-        return self.mask(student_feature, **asked)
+    def _weigh(
+        self, student_feature: Any, step: Step, seen: Sequence[Tensor | None]
+    ) -> Tensor | None:
+        """Weights of the positions: the mask's, and none where one side tells nothing."""
+        weights = None
+        if self.mask is not None:
+            asked = {need: step.give(need, self.teacher_name) for need in self.mask.needs}
+            weights = self.mask(student_feature, **asked)
+        for told in seen:
+            if told is not None:
+                weights = told if weights is None else weights * told
+        return weights
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -236,7 +271,21 @@ def _build_connectors(config: dict | Sequence[dict] | None) -> Sequential:
     return Sequential(*(_build(item, Connector) for item in configs))
 
 
-def _bind_connectors(connectors: nn.Module, layer: Layer, other: Layer) -> Layer:
+def _seen(connectors: Iterable[Connector], feature: Any) -> Tensor | None:
+    """Where a map tells something behind its connectors, ``(B, 1, H, W)``; ``None``: everywhere."""
+    if not any(connector.is_partial for connector in connectors):
+        return None
+    told = torch.ones_like(feature[:, :1])
+    for connector in connectors:
+        told = connector(told) if connector.joins_places else told
+    return told
+
+
+def _place(layer: Layer) -> str:
+    return f'axes {layer.axes!r}, range {layer.range} and {layer.size} cells'
+
+
+def _bind_connectors(connectors: Iterable[Connector], layer: Layer, other: Layer) -> Layer:
     """Bind connectors one behind the other, and return the layer behind the last."""
     for connector in connectors:
         connector.bind(layer, other)

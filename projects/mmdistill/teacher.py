@@ -18,6 +18,8 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmdistill.checkpoints import for_plain_model, weights_of
+from mmdistill.classes import checkpoint_classes, config_classes, name_classes
 from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, map_structure
 from mmdistill.teacher_cache import TeacherCache
 from mmdistill.utils.checkpoint import load_weights
@@ -57,8 +59,10 @@ class Teacher:
         self.name = name
         self.checkpoint = checkpoint
         self.meta: dict[str, Any] = {}
+        config = read_config(config, name)
         self.model_config = read_model_config(config, name)
         self.model = MODELS.build(copy.deepcopy(self.model_config))
+        name_classes(self.model, config_classes(config), f'config of the {name}')
         self.model.eval().requires_grad_(False)
         self.is_loaded = checkpoint is None
         self.cache_folder = None if cache is None else Path(cache)
@@ -146,6 +150,7 @@ class Teacher:
             ) from error
         load_strictly(self.model, checkpoint['state_dict'], f'{self.name} ({self.checkpoint})')
         self.meta = checkpoint.get('meta') or {}
+        name_classes(self.model, checkpoint_classes(checkpoint), self.checkpoint)
         self.is_loaded = True
         print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
 
@@ -170,9 +175,11 @@ class Teacher:
 
 
 def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
-    """Load weights; a missing, unexpected or mis-shaped key is a ``ValueError`` that lists all."""
-    if state_dict and all(key.startswith('module.') for key in state_dict):
-        state_dict = {key.removeprefix('module.'): value for key, value in state_dict.items()}
+    """Load weights; a missing, unexpected or mis-shaped key is a ``ValueError`` that lists all.
+
+    Of a distillation run's training checkpoint the student is loaded.
+    """
+    state_dict = for_plain_model(weights_of({'state_dict': state_dict}), model.state_dict())
     mismatched = ''
     result = None
     try:
@@ -188,13 +195,30 @@ def load_strictly(model: nn.Module, state_dict: dict, what: str) -> None:
     report += [f'  missing    ({len(missing)}): {_shorten(missing)}'] if missing else []
     report += [f'  unexpected ({len(unexpected)}): {_shorten(unexpected)}'] if unexpected else []
     report += [f'  other shape:\n{mismatched}'] if mismatched else []
-    if any(key.startswith('student.') for key in unexpected):
-        report.append(
-            "  this is a distillation run's training checkpoint; the plain student lies beside "
-            'it as *_student.pth'
-        )
     report.append('  give the config that this file was trained with, or the file of this config')
     raise ValueError('\n'.join(report))
+
+
+def read_config(config: str | Path | dict | Config, name: str) -> dict | Config:
+    """Return a whole config; of a model's dict, one with nothing but the model.
+
+    Args:
+        config: As of :func:`read_model_config`.
+        name: How errors call the model.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(config, (dict, Config)):
+        return config if 'model' in config else {'model': config}
+    if '::' in str(config):
+        return get_config(str(config))
+    if Path(config).is_file():
+        return Config.fromfile(config)
+    raise FileNotFoundError(
+        f'the {name} config {config} does not exist below {Path.cwd()}; run from the folder it '
+        "is relative to, or write an absolute path or 'package::path'"
+    )
 
 
 def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDict:
@@ -209,17 +233,7 @@ def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDi
         FileNotFoundError: There is no such file.
         ValueError: The config has no model.
     """
-    if isinstance(config, (dict, Config)):
-        loaded = config if 'model' in config else {'model': config}
-    elif '::' in str(config):
-        loaded = get_config(str(config))
-    elif Path(config).is_file():
-        loaded = Config.fromfile(config)
-    else:
-        raise FileNotFoundError(
-            f'the {name} config {config} does not exist below {Path.cwd()}; run from the folder it '
-            "is relative to, or write an absolute path or 'package::path'"
-        )
+    loaded = read_config(config, name)
     model = ConfigDict(copy.deepcopy(dict(loaded.get('model') or {})))
     if 'type' not in model:
         raise ValueError(f'the {name} config is one without model.type: {sorted(model)}')

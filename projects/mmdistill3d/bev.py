@@ -81,6 +81,20 @@ class BEVGrid:
             dim=-1,
         )
 
+    def is_like(self, other: BEVGrid) -> bool:
+        """Whether another grid has the same axes, and the same range to a millimetre."""
+        ends = [(*grid.low_xy, *grid.high_xy) for grid in (self, other)]
+        near = all(abs(mine - theirs) < 1e-3 for mine, theirs in zip(*ends, strict=True))
+        return near and self.axes == other.axes
+
+    def contains(self, xy_m: Tensor) -> Tensor:
+        """Return whether positions ``(..., 2)`` in metres lie in the range, ``(...)``."""
+        inside = [
+            (xy_m[..., axis] >= self.low_xy[axis]) & (xy_m[..., axis] < self.high_xy[axis])
+            for axis in (0, 1)
+        ]
+        return inside[0] & inside[1]
+
     def cells(self, xy_m: Tensor, size: Sequence[int]) -> Tensor:
         """Fractional cells ``(row, column)`` of positions in metres; a cell's centre is at .0.
 

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
 
-def check_class_order(student: Any, teacher: Any) -> None:
-    """Demand that two detectors mean the same classes by their labels.
+from mmdistill import classes
+from mmdistill.classes import ClassMap
+from mmdistill3d.heads import find_head
 
-    Names are compared where both know them (``dataset_meta`` or the tasks of a ``CenterHead``),
-    else the numbers of classes of their heads; what neither tells is not checked.
+
+def class_map(student: nn.Module, teacher: nn.Module) -> ClassMap | None:
+    """Join the classes of two detectors by name; None while one of them does not tell them."""
+    mine, theirs = class_names(student), class_names(teacher)
+    return None if mine is None or theirs is None else ClassMap(mine, theirs)
+
+
+def class_names(model: Any) -> tuple[str, ...] | None:
+    """Return a detector's class names in the order of its labels; None where nobody told.
+
+    They are those of its data set (:func:`mmdistill.classes.class_names`), else those of the tasks
+    of a ``CenterHead``.
+    """
+    names = classes.class_names(model)
+    if names is None:
+        tasks = getattr(find_head(model), 'class_names', None)
+        names = None if tasks is None else tuple(name for task in tasks for name in task)
+    return names
+
+
+def demand_same_number(student: nn.Module | None, teacher: nn.Module | None) -> None:
+    """Demand that two heads have as many classes, where their names are not known.
 
     Raises:
-        ValueError: The classes differ; the message gives both lists.
+        ValueError: The numbers differ.
     """
-    mine, theirs = class_names(student), class_names(teacher)
-    if mine is None or theirs is None:
-        mine, theirs = num_classes(student), num_classes(teacher)
+    mine, theirs = num_classes(student), num_classes(teacher)
     if mine is not None and theirs is not None and mine != theirs:
         raise ValueError(
-            f'the student has the classes {mine}, the teacher {theirs}; they need one list in one '
-            'order'
+            f'the student has {mine} classes, the teacher {theirs}, and which they are is not '
+            "known: give both data sets metainfo=dict(classes=...), so that the teacher's "
+            'checkpoint and the training data name them'
         )
 
 
-def class_names(model: Any) -> list[str] | None:
-    """Return a detector's class names in the order of their labels; None where it has none."""
-    names = (getattr(model, 'dataset_meta', None) or {}).get('classes')
-    if names is None:
-        tasks = getattr(_head(model), 'class_names', None)
-        names = None if tasks is None else [name for task in tasks for name in task]
-    return None if names is None else list(names)
-
-
-def num_classes(model: Any) -> int | None:
-    """Return the number of classes of a detector's head; None where it does not tell."""
-    head = _head(model)
+def num_classes(head: nn.Module | None) -> int | None:
+    """Return the number of classes of a head; None where it does not tell."""
     number = getattr(head, 'num_classes', None)
     if isinstance(number, (list, tuple)):
         return sum(number)  # of the tasks of a CenterHead
@@ -43,5 +55,35 @@ def num_classes(model: Any) -> int | None:
     return number if number is None or getattr(head, 'use_sigmoid_cls', True) else number - 1
 
 
-def _head(model: Any) -> Any:
-    return getattr(model, 'bbox_head', None) or getattr(model, 'pts_bbox_head', None)
+def regroup_tasks(
+    classes: ClassMap, student: Sequence[int], teacher: Sequence[int]
+) -> list[tuple[int, list[int]]]:
+    """For each of the student's tasks the teacher's task, and its map of each class.
+
+    Args:
+        classes: The two lists of classes, tasks behind one another.
+        student: Number of classes of each of the student's tasks.
+        teacher: The same of the teacher.
+
+    Raises:
+        ValueError: The teacher lacks a class, or has those of one task in several.
+    """
+    classes.demand_all('a CenterHead')
+    place = [(task, k) for task, number in enumerate(teacher) for k in range(number)]
+    if len(place) != len(classes.teacher) or sum(student) != len(classes.student):
+        raise ValueError(
+            f'the tasks of the student have {list(student)} classes, those of the teacher '
+            f"{list(teacher)}, which are not their data sets': {classes}"
+        )
+    labels = iter(classes.teacher_labels)
+    regrouped = []
+    for number in student:
+        found = [place[next(labels)] for _ in range(number)]
+        tasks = {task for task, _ in found}
+        if len(tasks) > 1:
+            raise ValueError(
+                'a CenterHead has boxes by task, and classes of one task of the student belong to '
+                f'several of the teacher: {classes}'
+            )
+        regrouped.append((tasks.pop(), [k for _, k in found]))
+    return regrouped

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmdistill.hooks import TeacherInitHook
+from mmdistill3d.class_rows import add_classes
+from mmdistill3d.reading import bev_axes
 
 # Layers of mmdet3d's and our heads that read the neck: centre heads, TransFusion, anchor heads.
 _READ_THE_NECK = ('shared_conv', 'shared_conv.conv', 'conv_cls', 'conv_reg', 'conv_dir_cls')
@@ -24,7 +26,10 @@ class Det3DInitHook(TeacherInitHook):
       channel ``c`` at height ``d`` being ``c * D + d``: the first ``c``, at all heights;
     - the head reads the maps that ``SECONDFPN`` concatenates: the first channels of each;
     - the last block of a stage of the sparse encoder halves the grid; it is inherited also where
-      the student's stage has fewer residual blocks, and it bears another number.
+      the student's stage has fewer residual blocks, and it bears another number;
+    - what a head says of classes is inherited by their names, whatever their order. Classes that
+      the teacher does not know keep the student's initialisation, and so do all where the names of
+      either side are not known, or a head's boxes depend on its classes; the log says so.
 
     Config lines::
 
@@ -34,22 +39,32 @@ class Det3DInitHook(TeacherInitHook):
         **kwargs: Those of :class:`~mmdistill.hooks.TeacherInitHook`.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Heights of a compressed map, as this hook calls them.
+        self.grouped_inputs = {
+            layer: {'inner' if key == 'depth' else key: value for key, value in layout.items()}
+            for layer, layout in self.grouped_inputs.items()
+        }
+
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
-        """Return the layouts and names above for two detectors.
+        """Return the layouts, names and classes above for two detectors.
 
         Raises:
-            ValueError: One is a BEVFusion detector and the other is not.
+            ValueError: Their maps have axes in another order.
         """
-        if hasattr(student, 'pts_voxel_layer') != hasattr(teacher, 'pts_voxel_layer'):
+        axes = bev_axes(student), bev_axes(teacher)
+        if axes[0] != axes[1]:
             raise ValueError(
-                f'Det3DInitHook: the student is {type(student).__name__}, the teacher '
-                f'{type(teacher).__name__}; maps of BEVFusion are [x, y] and those of others '
-                "[y, x], so their kernels do not fit. Use type='TeacherInitHook' with exclude=[...]"
+                f'Det3DInitHook: the maps of the student ({type(student).__name__}) are {axes[0]}, '
+                f'those of the teacher ({type(teacher).__name__}) {axes[1]}, so that their kernels '
+                "do not fit. Use type='TeacherInitHook' with exclude=[...]"
             )
-        derived: dict[str, Any] = dict(grouped_inputs={}, names={}, exclude=[])
+        derived: dict[str, Any] = dict(grouped_inputs={}, names={}, exclude={}, outputs={})
         _add_height_compression(derived, student, teacher)
         _add_concatenation(derived, student, teacher)
         _add_ends_of_stages(derived, student, teacher)
+        add_classes(derived, student, teacher)
         return derived
 
 
@@ -60,9 +75,9 @@ def _add_height_compression(derived: dict, student: nn.Module, teacher: nn.Modul
     if None in depths:
         return
     if depths[0] == depths[1]:
-        derived['grouped_inputs'][name] = dict(depth=depths[0])
+        derived['grouped_inputs'][name] = dict(inner=depths[0])
     else:
-        derived['exclude'].append(name)
+        derived['exclude'][name] = 'reads a map of other heights than the teacher does'
 
 
 def _add_concatenation(derived: dict, student: nn.Module, teacher: nn.Module) -> None:
@@ -77,7 +92,7 @@ def _add_concatenation(derived: dict, student: nn.Module, teacher: nn.Module) ->
         if len(mine) == len(theirs):
             derived['grouped_inputs'][f'{prefix}.{name}'] = dict(student=mine, teacher=theirs)
         else:
-            derived['exclude'].append(f'{prefix}.{name}')
+            derived['exclude'][f'{prefix}.{name}'] = 'reads other maps than the teacher does'
 
 
 def _add_ends_of_stages(derived: dict, student: nn.Module, teacher: nn.Module) -> None:

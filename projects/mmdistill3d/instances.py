@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmdet3d.structures import CameraInstance3DBoxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -38,8 +39,11 @@ def boxes_of(instances: Sequence[InstanceData]) -> list[Tensor]:
     """Return the boxes of each sample, ``(N, 7+)``: x, y, z of the bottom, l, w, h in metres, yaw.
 
     Further columns, such as velocity, stay.
+
+    Raises:
+        ValueError: The boxes are in camera coordinates.
     """
-    return [item.bboxes_3d.tensor for item in instances]
+    return [_on_the_ground(item.bboxes_3d) for item in instances]
 
 
 def predicted_boxes(predictions: Sequence[Any] | None, score_thr: float) -> list[Tensor]:
@@ -50,11 +54,26 @@ def predicted_boxes(predictions: Sequence[Any] | None, score_thr: float) -> list
         score_thr: Score above which a box counts.
 
     Raises:
-        ValueError: The teacher predicts no boxes.
+        ValueError: The teacher predicts no boxes, or boxes in camera coordinates.
     """
     if not predictions or not all(hasattr(s, 'pred_instances_3d') for s in predictions):
         raise ValueError('needs a teacher whose predict returns samples with pred_instances_3d')
     return [
-        instances.bboxes_3d.tensor[instances.scores_3d > score_thr]
+        _on_the_ground(instances.bboxes_3d)[instances.scores_3d > score_thr]
         for instances in (sample.pred_instances_3d for sample in predictions)
     ]
+
+
+def _on_the_ground(boxes: Any) -> Tensor:
+    """Return boxes whose first two columns are the ground's x and y, as of LiDAR and depth boxes.
+
+    Those of a camera have x and *z* there, of another origin, and turn the other way round.
+    """
+    if isinstance(boxes, CameraInstance3DBoxes):
+        raise ValueError(
+            'the boxes are CameraInstance3DBoxes: x right, y down, z ahead of the camera, which is '
+            'no place on a map of x and y. Train with boxes in LiDAR coordinates '
+            "(boxes.convert_to(Box3DMode.LIDAR, rt_mat)), or weigh a map by weights='teacher' or "
+            'without a mask'
+        )
+    return boxes.tensor

@@ -9,8 +9,10 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from mmdistill.contracts import Mask
+from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
 from mmdistill3d.bev import BEVGrid
+from mmdistill3d.grids import MapGrid
 from mmdistill3d.instances import annotated, boxes_of, predicted_boxes
 
 SOURCES = ('gt', 'teacher', 'union')
@@ -33,11 +35,12 @@ class BoxMask(Mask):
 
         neck=dict(
             student='pts_neck[0]', teacher='pts_neck[0]',
-            mask=dict(type='BoxMask', point_cloud_range=point_cloud_range, shape='gaussian'),
+            mask=dict(type='BoxMask', shape='gaussian'),
             loss=dict(type='FitNetLoss'))
 
     Args:
-        point_cloud_range: Range of the map in metres, as in the detector's voxelisation.
+        point_cloud_range: Range of the map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`).
         boxes: ``'gt'``, ``'teacher'`` (what the teacher predicts above ``score_thr``; it then runs
             to its end), or ``'union'`` of both.
         shape: ``'box'``, weight 1 inside; or ``'gaussian'``, from 1 at the centre to ``exp(-2)`` at
@@ -46,18 +49,18 @@ class BoxMask(Mask):
             does.
         background: Least weight of every cell.
         score_thr: Score above which a teacher's box counts.
-        axes: Order of the map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
+        axes: Order of the map's axes, likewise.
     """
 
     def __init__(
         self,
-        point_cloud_range: Sequence[float],
+        point_cloud_range: Sequence[float] | None = None,
         boxes: str = 'gt',
         shape: str = 'box',
         per_box: bool = True,
         background: float = 0.0,
         score_thr: float = 0.3,
-        axes: str = 'xy',
+        axes: str | None = None,
     ) -> None:
         super().__init__()
         if boxes not in SOURCES or shape not in SHAPES:
@@ -66,7 +69,7 @@ class BoxMask(Mask):
             )
         if background < 0:
             raise ValueError(f'background is a weight, not negative; got {background}')
-        self.grid = BEVGrid(point_cloud_range, axes)
+        self.grid = MapGrid(point_cloud_range, axes)
         self.boxes, self.shape, self.per_box = boxes, shape, per_box
         self.background, self.score_thr = background, score_thr
         self.needs = tuple(
@@ -77,6 +80,10 @@ class BoxMask(Mask):
             )
             if boxes in sources
         )
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the grid of the student's map."""
+        self.grid.bind(student)
 
     def forward(
         self,
@@ -108,19 +115,20 @@ class BoxMask(Mask):
                 boxes.append(own)
         size = tuple(feature.shape[2:])
         like = torch.empty(0, device=feature.device, dtype=torch.float32)
-        centers = self.grid.centers_m(size, like)
+        grid = self.grid()
+        centers = grid.centers_m(size, like)
         weights = [
-            self._weights(torch.cat([part[:, :7].to(like) for part in parts]), centers)
+            self._weights(torch.cat([part[:, :7].to(like) for part in parts]), centers, grid)
             for parts in found
         ]
         return torch.stack(weights)[:, None].clamp(min=self.background)
 
-    def _weights(self, boxes: Tensor, centers: Tensor) -> Tensor:
+    def _weights(self, boxes: Tensor, centers: Tensor, grid: BEVGrid) -> Tensor:
         """Weights ``(H, W)`` of cells with centres ``(H, W, 2)`` under boxes ``(N, 7)``."""
         if len(boxes) == 0:
             return centers.new_zeros(centers.shape[:2])
         # Any circle of this radius holds the centre of a cell, however a box is turned.
-        least = 0.5 * sum(step**2 for step in self.grid.cell_size_m(centers.shape[:2])) ** 0.5
+        least = 0.5 * sum(step**2 for step in grid.cell_size_m(centers.shape[:2])) ** 0.5
         half = (boxes[:, 3:5] / 2).clamp(min=least)[:, None, None]
         offset = centers - boxes[:, None, None, :2]
         cos, sin = boxes[:, 6].cos()[:, None, None], boxes[:, 6].sin()[:, None, None]

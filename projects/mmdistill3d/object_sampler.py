@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mmdistill.contracts import Sampler
 from mmdistill.memory.samplers import SAMPLERS, Samples, demand_map, zero_if_not_finite
-from mmdistill3d.bev import BEVGrid
+from mmdistill.reading import Layer
+from mmdistill3d.grids import TEACHER, MapGrid
 from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.roi import roi_features
 
@@ -21,41 +22,47 @@ class ObjectSampler(Sampler):
     """Objects of the ground truth: both maps, read bilinearly at points of each box in metres.
 
     Keyed by class, and by ``gt_instances_3d.instance_id`` where data samples carry it. The maps may
-    differ in size and in the order of their axes.
+    differ in size, range and the order of their axes.
 
     Config lines::
 
-        loss=dict(type='CRDLoss',
-                  granularity=dict(type='object', point_cloud_range=point_cloud_range))
+        loss=dict(type='CRDLoss', granularity=dict(type='object'))
 
     Args:
-        point_cloud_range: Range of the BEV maps in metres, as in the detector's voxelisation.
+        point_cloud_range: Range of the student's map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`).
         num_classes: Number of classes.
         size: Points ``(n, m)`` along length and width of a box.
         expand: Factor of the boxes' length and width.
-        axes: ``'xy'`` for maps ``(B, C, X, Y)`` as in BEVFusion, ``'yx'`` for others.
-        teacher_axes: The same for the teacher's map; default the student's.
+        axes: Order of the student map's axes, likewise.
+        teacher_axes: The same for the teacher's map; default what the teacher says.
     """
 
     needs = ('data_samples',)
+    joins = 'nothing'
     projector = dict(type='MLPProjector', pool='avg+max')
 
     def __init__(
         self,
-        point_cloud_range: Sequence[float],
+        point_cloud_range: Sequence[float] | None = None,
         num_classes: int = 10,
         size: Sequence[int] = (3, 3),
         expand: float = 1.0,
-        axes: str = 'xy',
+        axes: str | None = None,
         teacher_axes: str | None = None,
     ) -> None:
         if len(size) != 2 or min(size) < 1 or expand <= 0:
             raise ValueError(
                 f'need size (n, m) of at least (1, 1) and expand > 0; got {size}, {expand}'
             )
-        self.student_grid = BEVGrid(point_cloud_range, axes)
-        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.grid = MapGrid(point_cloud_range, axes)
+        self.teacher_grid = MapGrid(axes=teacher_axes, like=self.grid, arguments=TEACHER)
         self.num_classes, self.size, self.expand = num_classes, tuple(size), expand
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the grids of both maps."""
+        self.grid.bind(student)
+        self.teacher_grid.bind(teacher)
 
     @property
     def memory(self) -> dict:
@@ -67,7 +74,7 @@ class ObjectSampler(Sampler):
 
         Args:
             student: Map ``(B, Cs, H, W)``.
-            teacher: Map ``(B, Ct, h, w)`` of the same range.
+            teacher: Map ``(B, Ct, h, w)``.
             data_samples: Samples with ``gt_instances_3d``, whose ``bboxes_3d`` went through the
                 same augmentation as the points.
 
@@ -78,10 +85,10 @@ class ObjectSampler(Sampler):
         instances = annotated(data_samples, len(student))
         boxes = boxes_of(instances)
         student, student_is_finite = zero_if_not_finite(
-            roi_features(student, boxes, self.student_grid, self.size, self.expand)
+            roi_features(student, boxes, self.grid(), self.size, self.expand)
         )
         teacher, teacher_is_finite = zero_if_not_finite(
-            roi_features(teacher, boxes, self.teacher_grid, self.size, self.expand)
+            roi_features(teacher, boxes, self.teacher_grid(), self.size, self.expand)
         )
         keys = dict(
             labels=torch.cat([item.labels_3d.long() for item in instances]),

@@ -11,8 +11,10 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdistill.classes import ClassMap
 from mmdistill.contracts import Targets
-from mmdistill3d.classes import check_class_order, num_classes
+from mmdistill3d.classes import class_map, demand_same_number, num_classes
+from mmdistill3d.heads import find_head
 
 PerClass = float | Mapping[int | str, float]
 
@@ -27,6 +29,9 @@ class TeacherLabels(Targets):
     class, or overlaps it in BEV by more than ``max_iou``; at most ``max_per_frame`` are added. A
     candidate upon an annotated object of another class contradicts the annotation, hence whatever
     class.
+
+    Where both models name their classes, labels are joined by name, and boxes of classes that the
+    student has not are left out.
 
     Source: Yang et al., "Towards Efficient 3D Object Detection with Knowledge Distillation",
     NeurIPS 2022 (label distillation with per-class thresholds).
@@ -68,19 +73,36 @@ class TeacherLabels(Targets):
         self.min_distance = _ByClass(min_distance, self.classes, 'min_distance')
         self.max_iou, self.max_per_frame = max_iou, max_per_frame
 
+        self._classes: ClassMap | None = None
+
     def bind(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Demand that both models, and ``classes``, mean the same by their labels.
+        """Join the classes where both models name them, and compare them with ``classes``.
 
         Raises:
-            ValueError: Names or numbers of classes differ.
+            ValueError: ``classes`` are others than the student's.
         """
-        check_class_order(student, teacher)
-        number = num_classes(teacher)
+        self._join(student, teacher)
+        number = num_classes(find_head(student))
         if self.classes is not None and number is not None and number != len(self.classes):
             raise ValueError(
-                f'TeacherLabels is given {len(self.classes)} classes: {self.classes}; the heads '
-                f'have {number}'
+                f'TeacherLabels is given {len(self.classes)} classes: {self.classes}; the '
+                f"student's head has {number}"
             )
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Join the classes of the two models, or count them where they have no names."""
+        if self._join(student, teacher) is None:
+            demand_same_number(find_head(student), find_head(teacher))
+
+    def _join(self, student: nn.Module, teacher: nn.Module) -> ClassMap | None:
+        classes = class_map(student, teacher)
+        if classes is not None and self.classes not in (None, list(classes.student)):
+            raise ValueError(
+                f'TeacherLabels is given classes={self.classes}, and {classes}; it takes the '
+                "student's"
+            )
+        self._classes = None if classes is None or classes.is_same else classes
+        return classes
 
     @torch.no_grad()
     def forward(self, data_samples: Sequence[Any], teacher_predictions: Sequence[Any]) -> list[Any]:
@@ -108,7 +130,7 @@ class TeacherLabels(Targets):
         ]
 
     def _extend(self, sample: Any, prediction: Any) -> Any:
-        own, found = sample.gt_instances_3d, prediction.pred_instances_3d
+        own, found = sample.gt_instances_3d, self._in_my_classes(prediction.pred_instances_3d)
         if type(own.bboxes_3d) is not type(found.bboxes_3d):
             raise ValueError(
                 f'the annotated boxes are {type(own.bboxes_3d).__name__}, the teacher predicts '
@@ -118,6 +140,15 @@ class TeacherLabels(Targets):
         new = sample.clone()
         new.gt_instances_3d = _join(own, found, chosen) if len(chosen) else own.clone()
         return new
+
+    def _in_my_classes(self, found: InstanceData) -> InstanceData:
+        """The teacher's boxes with the student's labels, without those of unknown classes."""
+        if self._classes is None:
+            return found
+        table = torch.tensor(self._classes.student_labels, device=found.labels_3d.device)
+        found = found.clone()
+        found.labels_3d = table[found.labels_3d.long()]
+        return found[found.labels_3d >= 0]
 
     def _choose(self, own: InstanceData, found: InstanceData) -> Tensor:
         """Return which of the teacher's boxes are added, from the highest score down."""

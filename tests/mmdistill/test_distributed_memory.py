@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mmdistill.memory import ContrastMemory, QueueMemory
+from tests.mmdistill.test_queue_memory import NaiveQueues, objects
 
 ROOT = Path(__file__).parents[2]
 HEADER = """
@@ -93,8 +94,10 @@ def object_batches(rank, steps=20):
     return batches
 
 
-def queue_model():
-    return Embedder(QueueMemory(num_classes=3, embed_dims=6, queue_length=4, num_negatives=9))
+def queue_model(negatives='other_classes'):
+    return Embedder(
+        QueueMemory(3, embed_dims=6, queue_length=4, num_negatives=9, negatives=negatives)
+    )
 
 
 def assert_equal(one, other):
@@ -102,18 +105,46 @@ def assert_equal(one, other):
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
 
 
-def test_queues_of_two_ranks_are_those_of_one_process_with_all_objects(tmp_path):
-    script = """
-model = DistributedDataParallel(queue_model(), broadcast_buffers=False)
-torch.save(train(model, object_batches(rank)), f'{folder}/rank{rank}.pt')
+@pytest.mark.parametrize('negatives', ['other_classes', 'all'])
+def test_queues_of_two_ranks_are_those_of_one_process_with_all_objects(tmp_path, negatives):
+    """With all rows as negatives, an object that took another's row for its own would show."""
+    script = f"""
+model = DistributedDataParallel(queue_model({negatives!r}), broadcast_buffers=False)
+torch.save(train(model, object_batches(rank)), f'{{folder}}/rank{{rank}}.pt')
 """
     one, other = run_on_two_ranks(script, tmp_path)
     assert_equal(one['state'], other['state'])
-    alone = train(queue_model(), object_batches(None))
+    alone = train(queue_model(negatives), object_batches(None))
     for key, value in alone['state'].items():
         torch.testing.assert_close(one['state'][key], value, rtol=1e-4, atol=1e-5)
     means = [(a + b) / 2 for a, b in zip(one['losses'], other['losses'], strict=True)]
     torch.testing.assert_close(means, alone['losses'], rtol=1e-4, atol=1e-5)
+
+
+def rank_objects(rank, count):
+    """Embeddings and classes of a rank's objects."""
+    return *objects(count, seed=rank), torch.arange(count) % 3
+
+
+def test_objects_beyond_max_objects_take_no_row_of_another_rank(tmp_path):
+    """Rank 0 has three objects more than may enter, rank 1 one less."""
+    counts, most = (6, 2), 3
+    script = f"""
+from tests.mmdistill.test_queue_memory import memory
+bank = memory(negatives='all', max_objects={most})
+loss = bank(*rank_objects(rank, {counts}[rank])).detach()
+torch.save(dict(loss=loss, bank=bank.student_bank), f'{{folder}}/rank{{rank}}.pt')
+"""
+    one, other = run_on_two_ranks(script, tmp_path)
+    assert torch.equal(one['bank'], other['bank'])
+    naive, slots = NaiveQueues(), []
+    parts = [rank_objects(rank, count) for rank, count in enumerate(counts)]
+    for student, teacher, labels in parts:
+        for i, label in enumerate(labels.tolist()):
+            slots.append(naive.put(student[i], teacher[i], label) if i < most else None)
+    student, teacher, labels = map(torch.cat, zip(*parts, strict=True))
+    expected = naive.loss(student, teacher, labels.tolist(), slots, [-1] * 8, 'all').detach()
+    torch.testing.assert_close((one['loss'] + other['loss']) / 2, expected, rtol=1e-9, atol=1e-9)
 
 
 OPTIONS = dict(

@@ -34,7 +34,7 @@ def norm(width, dims=2):
     return layer, nn.ReLU()
 
 
-GROUPED = {'low.0': dict(depth=2), 'head': dict(blocks=2)}
+GROUPED = {'low.0': dict(inner=2), 'head': dict(blocks=2)}
 
 
 def scrambled(model, seed=0):
@@ -98,7 +98,7 @@ def test_half_a_teacher_whose_other_half_is_silent_gives_its_outputs():
 
 def test_without_its_layout_a_concatenation_is_cut_wrongly():
     teacher, student = scrambled(TwoScales(8)), scrambled(TwoScales(4))
-    inherit(student, teacher, {'low.0': dict(depth=2)})
+    inherit(student, teacher, {'low.0': dict(inner=2)})
     wrong = student.head.weight.clone()
     inherit(student, teacher, GROUPED)
     expected = torch.cat([teacher.head.weight[:, :4], teacher.head.weight[:, 8:12]], dim=1)
@@ -220,9 +220,9 @@ def test_names_and_layouts_that_do_not_fit_are_errors(arguments, message):
 def test_layouts_choose_the_channels_that_belong_together():
     blocks = ChannelLayout(student=(1, 3), teacher=(4, 6))
     assert blocks.index(4, 10).tolist() == [0, 4, 5, 6]
-    depth = ChannelLayout(depth=3)
+    depth = ChannelLayout(inner=3)
     assert depth.index(6, 12).tolist() == [c * 3 + d for c in range(2) for d in range(3)]
-    both = ChannelLayout(blocks=2, depth=2)
+    both = ChannelLayout(blocks=2, inner=2)
     assert both.index(4, 8).tolist() == [0, 1, 4, 5]
     assert ChannelLayout(student=(3, 1), teacher=(2, 4)).index(4, 6) is None
 

@@ -207,3 +207,32 @@ def test_cells_have_rows_of_their_own():
         loss(student, teacher, sample_idx=torch.tensor([4, 1]))
     with pytest.raises(ValueError, match="add 'sample_idx' to meta_keys"):
         loss(student, teacher)
+
+
+@pytest.mark.parametrize('counts', [False, True])
+def test_embeddings_of_any_length_give_a_finite_loss(counts):
+    """As of a projector with ``normalize=False``: scores of hundreds, where exp overflows."""
+    torch.manual_seed(0)
+    bank = F.normalize(torch.randn(N, D), dim=1)
+    anchors = 60 * F.normalize(torch.randn(B, D), dim=1)
+    index = torch.tensor([0, 4, 4, 22, 7])
+    weights = torch.randint(3, (B, N)).float() if counts else None
+
+    def naive(v):
+        x = v @ bank.to(v).T / T - math.log(3.7 * N) - math.log(K / N + 1e-7)
+        own = x.gather(1, index[:, None])
+        if counts:
+            negatives = (weights * F.softplus(x)).sum(1)
+        else:
+            others = F.softplus(x).scatter(1, index[:, None], 0)
+            negatives = others.sum(1) * K / (N - 1)
+        constant = K * math.log1p(1e-7 * N / K)
+        return F.softplus(-own).squeeze(1) + negatives + constant
+
+    expected = loss_and_gradient(naive, anchors.double())
+    actual = loss_and_gradient(
+        lambda v: noise_contrastive_loss(v, bank, index, K, T, math.log(3.7 * N), weights), anchors
+    )
+    assert (anchors @ bank.T / T).max() > 200
+    for mine, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.float(), rtol=1e-5, atol=1e-3)

@@ -27,7 +27,7 @@ class TinyClassifier(BaseModel):
         return dict(inputs=[torch.zeros(3, 8, 8)] * 2, data_samples=samples)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        if isinstance(inputs, list):
+        if isinstance(inputs, (list, tuple)):
             inputs = torch.stack(inputs)
         feature = self.backbone(image=inputs)[1]
         self.head_calls += 1

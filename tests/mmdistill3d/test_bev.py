@@ -119,7 +119,7 @@ class TestBoxMask:
     feature = torch.zeros(2, 4, 12, 8)
 
     def weights(self, samples=None, predictions=None, **config):
-        mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, **config))
+        mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, axes='xy', **config))
         return mask(self.feature, data_samples=samples, teacher_predictions=predictions)
 
     @pytest.mark.parametrize('shape', ['box', 'gaussian'])
@@ -133,7 +133,7 @@ class TestBoxMask:
 
     @pytest.mark.parametrize('yaw', [-0.25, 0.25, 0.75, 1.25])
     def test_a_small_box_on_the_corner_of_four_cells_has_one_however_it_is_turned(self, yaw):
-        mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, per_box=False))
+        mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, axes='xy', per_box=False))
         for column in range(1, 10):  # cells of 0.8 m
             corner = [RANGE[0] + 0.8 * column, RANGE[1] + 0.8 * column]
             box = [*corner, *CONE[2:6], yaw * math.pi, 0.0, 0.0]
@@ -164,7 +164,9 @@ class TestBoxMask:
 
     def test_only_teacher_boxes_make_the_teacher_predict(self):
         for boxes, asks in (('gt', False), ('teacher', True), ('union', True)):
-            mask = MODELS.build(dict(type='BoxMask', point_cloud_range=RANGE, boxes=boxes))
+            mask = MODELS.build(
+                dict(type='BoxMask', point_cloud_range=RANGE, axes='xy', boxes=boxes)
+            )
             assert ('teacher_predictions' in mask.needs) == asks
 
     def test_a_batch_without_annotations_is_an_error(self):

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 
+from mmdistill.analysis import resident_bytes
 from mmdistill.distiller import LOSS_PREFIX
+from mmdistill3d.analysis.sweeps import load_frame
 from tests.mmdistill3d.conftest import load
-from tools._memory import resident_bytes
-from tools.benchmarks.bench_step import build_distiller, load_frame, pseudo_collate
 
 FRAME = Path('../shared/data/nuscenes/n015-2018-07-24-11-22-45+0800.pkl')
 
@@ -28,7 +30,10 @@ def test_a_full_size_student_learns_from_a_full_size_teacher_on_a_real_sweep(
     sample = load_frame(cfg, FRAME)
     assert len(sample['inputs']['points']) > 20_000
     assert len(sample['data_samples'].gt_instances_3d.labels_3d) > 20
-    distiller = build_distiller(cfg, num_samples=1)
+    distiller = MODELS.build(cfg.model)
+    distiller.init_weights()
+    distiller.prepare(num_samples=1)
+    distiller.train()
     optimizer = build_optim_wrapper(distiller, cfg.optim_wrapper)
     start = time.perf_counter()
 

@@ -30,7 +30,7 @@ def crd(**changes):
         student_channels=2,
         teacher_channels=3,
         embed_dims=8,
-        granularity=dict(type='object', point_cloud_range=RANGE, num_classes=4),
+        granularity=dict(type='object', point_cloud_range=RANGE, axes='xy', num_classes=4),
         memory=dict(queue_length=8, num_negatives=20),
     )
     return MODELS.build({**config, **changes})

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lidarsim import Parameters, generate_dataset
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGE = """
@@ -109,5 +111,25 @@ def toy_project(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def repository():
-    return ROOT
+def run_tool():
+    """``run_tool(name, *arguments)`` runs one of the repository's tools from its root."""
+
+    def run(name, *arguments):
+        return subprocess.run(
+            [sys.executable, f'tools/{name}', *map(str, arguments)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def tiny_lidarsim(tmp_path_factory):
+    """A generated data set of a handful of frames."""
+    root = tmp_path_factory.mktemp('data') / 'lidarsim'
+    generate_dataset(root, Parameters(scenes=2, val_scenes=1, frames=2))
+    return root

@@ -1,5 +1,6 @@
 """The configs run under the train.py and test.py that MMDetection3D installs, untouched."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,24 @@ import mmdet3d
 import pytest
 from mmengine.config import Config
 
-from tools.demo import DISTILL, TEACHER, as_arguments, demo_options
+from mmdistill.apis import as_arguments
+from mmdistill.apis.demo import demo_options
 
+TEACHER = 'configs/bevfusion/bevfusion_lidar_teacher_mini.py'
+DISTILL = 'configs/distill/bevfusion_best_mini.py'
 STOCK = Path(mmdet3d.__file__).parent / '.mim' / 'tools'
+TOY_DISTILLER = """
+_base_ = ['toy.py']
+custom_imports = dict(imports=['toy_package', 'mmdistill'], allow_failed_imports=False)
+model = dict(
+    _delete_=True,
+    type='Distiller',
+    student={{_base_.model}},
+    teacher=dict(config={{_base_.model}}, allow_random_weights=True),
+    links=dict(layer=dict(student='layer', teacher='layer', loss=dict(type='FitNetLoss'))))
+custom_hooks = [dict(type='DistillHook'), dict(type='StudentCheckpointHook'), dict(type='EMAHook')]
+train_cfg = dict(max_epochs=1)
+"""
 
 
 def test_the_stock_tool_resumes_when_the_config_imports_mmdistill(toy_project, repository):
@@ -25,20 +41,6 @@ def test_the_stock_tool_resumes_when_the_config_imports_mmdistill(toy_project, r
     second = toy_project.run(*train, '--resume', PYTHONPATH=path)
     assert second.returncode == 0, second.stdout
     assert 'resumed epoch: 1' in second.stdout
-
-
-@pytest.fixture(scope='module')
-def tiny_lidarsim(tmp_path_factory, repository):
-    """A generated data set of a handful of frames."""
-    root = tmp_path_factory.mktemp('data') / 'lidarsim'
-    result = subprocess.run(
-        [sys.executable, str(repository / 'tools' / 'create_lidarsim.py'), '--out', str(root)]
-        + ['--scenes', '2', '--val-scenes', '1', '--frames', '2', '--workers', '1'],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return root
 
 
 def stock(repository, tool, *arguments):
@@ -89,3 +91,30 @@ def test_a_teacher_then_its_student_train_and_evaluate_by_the_stock_tools(
         *(DISTILL, student, '--work-dir', tmp_path / 'test', *options(DISTILL, **more)),
     )
     assert 'mAP' in log
+
+
+@pytest.mark.parametrize('tool', ['stock', 'own'])
+def test_each_file_of_a_distillation_run_tests_alike_in_each_config(toy_project, repository, tool):
+    """The plain config knows nothing of mmdistill."""
+    (toy_project.folder / 'distill.py').write_text(TOY_DISTILLER)
+    tools = STOCK if tool == 'stock' else repository / 'tools'
+    path = f'{toy_project.folder}:{repository / "projects"}'
+
+    def run(name, *arguments):
+        result = toy_project.run(sys.executable, tools / name, *arguments, PYTHONPATH=path)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    run('train.py', 'distill.py', '--work-dir', 'run')
+    metrics = []
+    for config, file in (
+        ('distill.py', 'epoch_1.pth'),
+        ('distill.py', 'epoch_1_student.pth'),
+        ('toy.py', 'epoch_1.pth'),
+        ('toy.py', 'epoch_1_student.pth'),
+    ):
+        folder = f'{config}_{file}'
+        run('test.py', config, f'run/{file}', '--work-dir', folder)
+        (written,) = (toy_project.folder / folder).glob('*/*.json')
+        metrics.append(json.loads(written.read_text())['Toy/NDS'])
+    assert metrics == [metrics[0]] * 4

@@ -14,29 +14,25 @@ Example:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import check_data, check_teachers, prepare_process
+from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
-import torch
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
-from torch import Tensor
 
-from mmdistill.distiller import LOSS_PREFIX
+from mmdistill.analysis.gradients import link_gradients
+from mmdistill.apis import add_cfg_options, check_data, check_teachers, load_config
 from mmdistill.teacher import load_strictly
 from mmdistill.utils.checkpoint import load_weights
 from mmdistill.utils.dataset import original_length
-from tools._run import add_cfg_options
 
 
 def main() -> None:
@@ -67,11 +63,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(path: str, args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Return value, share and cosine of each link of a config, medians over the batches."""
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(args.cfg_options or {})
-    check_data(cfg, loaders=('train_dataloader',))
-    check_teachers(cfg)
+    """Value, share and cosine of each link of a config."""
+    with end_with_a_sentence():
+        cfg = load_config(path, args.cfg_options)
+        check_data(cfg, loaders=('train_dataloader',))
+        check_teachers(cfg)
     set_random_seed(args.seed)
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
@@ -83,45 +79,7 @@ def measure(path: str, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     distiller.to(get_device()).train()
     distiller.prepare(num_samples=original_length(loader.dataset))
     distiller.progress = (0, 0)
-    rows: dict[str, list[dict[str, float]]] = {}
-    for _, batch in zip(range(args.batches), loader, strict=False):
-        for link, row in shares(distiller, batch).items():
-            rows.setdefault(link, []).append(row)
-    return {
-        link: {key: statistics.median(row[key] for row in found) for key in found[0]}
-        for link, found in rows.items()
-    }
-
-
-def shares(distiller: Any, batch: dict) -> dict[str, dict[str, float]]:
-    """Compare the gradient of each link with that of the student's own losses on one batch."""
-    losses = distiller(**distiller.data_preprocessor(batch, True), mode='loss')
-    own = {key: value for key, value in losses.items() if not key.startswith(LOSS_PREFIX)}
-    parameters = [p for p in distiller.student.parameters() if p.requires_grad]
-    detection = gradient(distiller.student.parse_losses(own)[0], parameters)
-    rows = {}
-    for key in losses.keys() - own.keys():
-        pull = gradient(losses[key], parameters)
-        norms = pull.norm() * detection.norm()
-        rows[key.removeprefix(LOSS_PREFIX)] = {
-            'value': losses[key].item(),
-            'share': (pull.norm() / detection.norm()).item(),
-            'cosine': (pull @ detection / norms.clamp(min=1e-12)).item(),
-        }
-    return rows
-
-
-def gradient(loss: Tensor, parameters: list[Tensor]) -> Tensor:
-    """Return the gradient over all parameters as one vector; zero where a loss reaches none."""
-    if not loss.requires_grad:
-        return torch.cat([torch.zeros_like(p).flatten() for p in parameters])
-    grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat(
-        [
-            (torch.zeros_like(p) if grad is None else grad).flatten()
-            for p, grad in zip(parameters, grads, strict=True)
-        ]
-    )
+    return link_gradients(distiller, itertools.islice(loader, args.batches))
 
 
 if __name__ == '__main__':

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import ROOT, prepare_process
+from tools._start import ROOT, prepare_process
 
 prepare_process()
 
 from mmengine.config import Config
 
-from tools._demo_table import describe_run, update_readme
-from tools._stages import Pipeline, Stage, StageError
+from mmdistill.analysis.results import last_validation
+from mmdistill.analysis.tables import describe_run, update_readme
+from mmdistill.apis.stages import Pipeline, Stage, StageError
 
 ALONE = 'configs/bevfusion/bevfusion_lidar_student_mini.py'
 TEACHER = 'work_dirs/demo/teacher/train/epoch_5.pth'
@@ -155,21 +156,6 @@ def gather(runs: Sequence[tuple[str, int]], args: argparse.Namespace) -> dict[st
         'teacher': {'checkpoint': str(args.teacher), **last_validation(args.teacher.parent)},
         'rows': rows,
     }
-
-
-def last_validation(folder: Path) -> dict[str, float]:
-    """Read mAP and NDS from a training run's last validation.
-
-    Raises:
-        FileNotFoundError: the run's log has none.
-    """
-    logs = sorted(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    for log in reversed(logs):
-        for line in reversed(log.read_text().splitlines()):
-            scalars = {key.rsplit('/', 1)[-1]: value for key, value in json.loads(line).items()}
-            if 'mAP' in scalars and 'NDS' in scalars:
-                return {key: scalars[key] for key in ('mAP', 'NDS')}
-    raise FileNotFoundError(f'no validation with mAP and NDS is logged under {folder}')
 
 
 def write(report: dict[str, Any], args: argparse.Namespace) -> None:

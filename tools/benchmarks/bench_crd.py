@@ -15,20 +15,18 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import ctypes
 import functools
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 prepare_process(keep_freed_memory=False)
 
@@ -36,8 +34,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmdistill.analysis import peak_bytes
+from mmdistill.analysis.tables import describe_run, update_readme
+from mmdistill.analysis.timing import milliseconds
 from mmdistill.memory import ContrastMemory
-from tools._demo_table import describe_run, update_readme
 
 SIZES = ((4, 28130, 4096), (8, 28130, 16384), (64, 50000, 16384))
 EMBED_DIMS, TEMPERATURE, MOMENTUM = 128, 0.07, 0.5
@@ -133,11 +133,7 @@ def measure_memory(args: argparse.Namespace) -> float:
         step()
         torch.cuda.set_sync_debug_mode('default')
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # freed memory that is used again would not be seen
-    Path('/proc/self/clear_refs').write_text('5')  # forgets the peak so far
-    before = resident_kib('VmRSS')
-    step()
-    return (resident_kib('VmHWM') - before) / 1024
+    return peak_bytes(step) / 2**20
 
 
 WORKERS: dict[str, Callable[[argparse.Namespace], Any]] = {
@@ -266,25 +262,8 @@ class PublishedMemory:
 
 def timed(step: Callable[[], Any]) -> float:
     """Milliseconds of one call."""
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-    synchronize()
-    start = clock()
-    step()
-    synchronize()
-    return 1000 * (clock() - start)
-
-
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def resident_kib(key: str) -> int:
-    """Read ``VmRSS`` (now) or ``VmHWM`` (peak) of this process, in KiB."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(key + ':'):
-            return int(line.split()[1])
-    raise KeyError(f'/proc/self/status has no {key}; memory is measured on Linux')
+    clock, processor = milliseconds(step)
+    return clock if torch.cuda.is_available() else processor
 
 
 def as_markdown(result: dict[str, Any]) -> str:

@@ -14,18 +14,17 @@ Example:
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import check_data, prepare_process
+from tools._start import prepare_process
 
 prepare_process()
 
@@ -34,13 +33,15 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+from mmdistill.analysis.memory import resident_bytes
+from mmdistill.analysis.tables import describe_run, update_readme
+from mmdistill.analysis.timing import milliseconds
+from mmdistill.apis import add_cfg_options, check_data, load_config
 from mmdistill.utils.dataset import original_length
-from tools._demo_table import describe_run, update_readme
-from tools._memory import resident_bytes
-from tools._run import add_cfg_options
+from mmdistill3d.analysis.sweeps import load_frame
 
 LABELS = {
     'voxels': 'voxelisation, done once where teacher and student share it',
@@ -94,8 +95,7 @@ def parse_args() -> argparse.Namespace:
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config with a teacher of random weights: a step takes the same time with them."""
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = load_config(args.config, args.cfg_options)
     if args.frame is None:
         check_data(cfg, loaders=('train_dataloader',))
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
@@ -110,29 +110,6 @@ def open_batches(cfg: Config, frame: Path | None) -> tuple[Iterator[dict], int]:
         return _endless(loader), original_length(loader.dataset)
     sample = load_frame(cfg, frame)
     return _endless([pseudo_collate([sample])]), 1
-
-
-def load_frame(cfg: Config, infos: Path) -> dict[str, Any]:
-    """The first frame of an info file through the config's training pipeline, without pasting.
-
-    Args:
-        cfg: A config whose training data set reads nuScenes.
-        infos: The info file; its point files lie beside it.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-    """
-    if not infos.is_file():
-        raise FileNotFoundError(f'there is no info file {infos} (seen from {Path.cwd()})')
-    dataset = copy.deepcopy(cfg.train_dataloader.dataset)
-    dataset = dataset.get('dataset', dataset)
-    dataset.update(
-        data_root=str(infos.parent),
-        ann_file=infos.name,
-        data_prefix=dict(pts='', sweeps=''),
-        pipeline=[step for step in dataset.pipeline if step.type != 'ObjectSample'],
-    )
-    return DATASETS.build(dataset)[0]
 
 
 def build_distiller(cfg: Config, num_samples: int) -> Any:
@@ -187,12 +164,9 @@ def measure(
     for number in range(warm_up + repeats):
         batch = next(batches)
         for name, run in parts.items():
-            synchronize()
-            start = time.perf_counter()
-            run(batch)
-            synchronize()
+            took, _ = milliseconds(partial(run, batch))
             if number >= warm_up:
-                times[name].append(1000 * (time.perf_counter() - start))
+                times[name].append(took)
     return times
 
 
@@ -256,11 +230,6 @@ def as_markdown(result: dict[str, Any], times: dict[str, list[float]]) -> str:
         '',
     ]
     return '\n'.join(lines)
-
-
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _step_of(model: Any, cfg: Config) -> Callable[[dict], Any]:

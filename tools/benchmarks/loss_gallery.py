@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import prepare_process
+from tools._start import prepare_process
 
 prepare_process()
 
@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import mmdistill3d  # noqa: F401  (registers)
-from tools._demo_table import describe_run, update_readme
+from mmdistill.analysis.tables import describe_run, update_readme
 from tools.benchmarks.loss_inputs import CASES, Case, default_case
 
 PACKAGES = ('mmdistill.losses', 'mmdistill3d.losses')

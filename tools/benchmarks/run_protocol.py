@@ -11,22 +11,23 @@ Example:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
-from tools._common import ROOT, prepare_process
+from tools._start import ROOT, prepare_process
 
 prepare_process()
 
 from mmengine.config import Config
 
 from mmdistill.analysis.protocol import Protocol, Run, as_markdown, gather
-from tools._demo_table import describe_run, update_readme
-from tools._stages import Pipeline, Stage, StageError
+from mmdistill.analysis.tables import describe_run, update_readme
+from mmdistill.apis.stages import Pipeline, Stage, StageError
+from mmdistill.utils.files import sha256
 
 
 def main() -> None:
@@ -74,6 +75,7 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
             state_dir=args.work_dir / 'stages',
             parallel=args.parallel,
             env={'PYTHONUNBUFFERED': '1'},
+            report=partial(print, flush=True),
         )
         if args.report_only or len(runs) == len(planned):
             return pipeline
@@ -97,10 +99,6 @@ def stage(item: Run, work_dir: Path) -> Stage:
         key={'config': config.read_text(), 'teacher': checkpoint and sha256(Path(checkpoint))},
         folder=folder,
     )
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def signature(args: argparse.Namespace, origin: dict[str, str]) -> str:

@@ -97,7 +97,7 @@ test_pipeline = [
     dict(
         type='Pack3DDetInputs',
         keys=['points'],
-        meta_keys=['box_type_3d', 'sample_idx', 'lidar_path', 'num_pts_feats'],
+        meta_keys=['box_type_3d', 'box_mode_3d', 'sample_idx', 'lidar_path', 'num_pts_feats'],
     ),
 ]
 

@@ -27,6 +27,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdistill.analysis.paired import Difference, paired_difference
+from mmdistill.analysis.results import last_validation
 
 # What a run's length in epochs is written to: loop, validation at the end, one-cycle schedule.
 _LENGTH_KEYS = ('train_cfg.max_epochs', 'train_cfg.val_interval', 'param_scheduler.0.total_steps')
@@ -237,23 +238,6 @@ def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
         ]  # fmt: skip
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
-
-
-def last_validation(folder: Path, metrics: Sequence[str]) -> dict[str, float]:
-    """Read a training run's last validation.
-
-    Args:
-        folder: Work dir of the run.
-        metrics: Names without the prefix of their evaluator.
-
-    Raises:
-        FileNotFoundError: The run's log has no validation with all of them.
-    """
-    for record in reversed(_scalars(folder)):
-        plain = {key.rsplit('/', 1)[-1]: value for key, value in record.items()}
-        if all(name in plain for name in metrics):
-            return {name: plain[name] for name in metrics}
-    raise FileNotFoundError(f'no validation with {", ".join(metrics)} is logged under {folder}')
 
 
 def step_seconds(folder: Path) -> float:

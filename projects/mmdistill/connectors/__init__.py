@@ -3,16 +3,13 @@
 from mmdistill.connectors.concat import ConcatConnector
 from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.projector import MLPProjector
-from mmdistill.connectors.resize import RangeConnector, ResizeConnector
+from mmdistill.connectors.resize import ResizeConnector
 from mmdistill.connectors.sparse import SparseLinearConnector
-from mmdistill.connectors.transpose import TransposeConnector
 
 __all__ = [
     'ConcatConnector',
     'ConvConnector',
     'MLPProjector',
-    'RangeConnector',
     'ResizeConnector',
     'SparseLinearConnector',
-    'TransposeConnector',
 ]

@@ -10,9 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
+from mmdistill.checkpoints import student_part
 from mmdistill.hooks.distill_hook import find_distiller
-
-_STUDENT = 'student.'
 
 
 @HOOKS.register_module()
@@ -24,6 +23,9 @@ class StudentCheckpointHook(Hook):
     written under another name and then renamed, so a full disk leaves no half file; the students
     of checkpoints that ``CheckpointHook`` has removed are removed, too.
 
+    The training checkpoint itself gets the student's weights under the plain names as well, stored
+    once: so the plain config tests it, too, with nothing of mmdistill.
+
     Config lines::
 
         custom_hooks = [dict(type='DistillHook'), dict(type='StudentCheckpointHook')]
@@ -33,66 +35,84 @@ class StudentCheckpointHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self._pending: dict[str, Any] | None = None
-        self._seen: dict[Path, int] = {}
+        self._named: set[Path] = set()  # checkpoints that CheckpointHook has saved or knew of
+        self._pending: dict[Path, dict[str, Any]] = {}
+        self._written: set[Path] = set()  # checkpoints whose students are this run's
+        self._kept_steps: list[int] = []
 
     def before_run(self, runner: Any) -> None:
         find_distiller(runner, type(self).__name__)
-        for hook in runner.hooks:
-            folder = getattr(hook, 'out_dir', None)
-            if isinstance(hook, CheckpointHook) and '://' in str(folder):
+        for hook in _checkpoint_hooks(runner):
+            if '://' in str(hook.out_dir):
                 raise ValueError(
                     f'StudentCheckpointHook writes local files, but CheckpointHook saves to '
-                    f'{folder}; remove StudentCheckpointHook, or save to a local out_dir'
+                    f'{hook.out_dir}; remove StudentCheckpointHook, or save to a local out_dir'
                 )
 
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        # Before CheckpointHook forgets those that are more than it keeps now.
+        if runner._resume:
+            steps = checkpoint['message_hub']['runtime_info'].get('keep_ckpt_ids', [])
+            self._kept_steps = list(steps)
+
     def before_train(self, runner: Any) -> None:
-        # After a resume: files of the run so far are not written again, but kept track of.
-        self._seen = {path: written_at(path) for path in saved_paths(runner)}
-        for path in [path for known in list(self._seen) for path in known.parent.glob('*.pth')]:
-            if student_path(path).exists():
-                self._seen.setdefault(path, written_at(path))
+        self._named = _saved(runner)
+        self._written = self._named | {
+            Path(hook.out_dir, hook.filename_tmpl.format(step))
+            for hook in _checkpoint_hooks(runner)
+            for step in self._kept_steps
+        }
+        self._remove_students()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        state = checkpoint['state_dict']
-        student = {k.removeprefix(_STUDENT): v for k, v in state.items() if k.startswith(_STUDENT)}
-        self._pending = dict(meta=checkpoint['meta'], state_dict=student)
+        weights = checkpoint['state_dict']
+        student = student_part(weights)
+        # A checkpoint that was named before is saved again with the same weights.
+        named = _saved(runner)
+        for path in named - self._named:
+            self._pending[path] = dict(meta=checkpoint['meta'], state_dict=student)
+        self._named |= named
+        weights.update(student)
+        weights._metadata.update(student._metadata)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        self._write(runner)
+        self._write_students()
 
     def after_train_epoch(self, runner: Any) -> None:
-        self._write(runner)
+        self._write_students()
 
     def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
-        self._write(runner)
+        self._write_students()
 
-    def _write(self, runner: Any) -> None:
-        """Write the student beside every training checkpoint that was just saved."""
-        if self._pending is None:
+    def _write_students(self) -> None:
+        if not self._pending:
             return
-        pending, self._pending = self._pending, None
+        for path, content in self._pending.items():
+            save_atomically(content, student_path(path))
+        self._written |= self._pending.keys()
+        self._pending = {}
+        self._remove_students()
+
+    def _remove_students(self) -> None:
+        """Remove the students of checkpoints that are no longer there."""
         if not is_main_process():
             return
-        for path in saved_paths(runner):
-            if written_at(path) != self._seen.get(path):
-                save_atomically(pending, student_path(path))
-                self._seen[path] = written_at(path)
-        for path in [path for path in self._seen if not path.exists()]:
+        for path in [path for path in self._written if not path.exists()]:
             student_path(path).unlink(missing_ok=True)
-            del self._seen[path]
+            self._written.remove(path)
 
 
-def saved_paths(runner: Any) -> list[Path]:
-    """Return the checkpoints that exist of those CheckpointHook names in the message hub."""
-    names = runner.message_hub.runtime_info
-    keys = [key for key in names if key == 'last_ckpt' or key.startswith('best_ckpt')]
-    paths = dict.fromkeys(Path(names[key]) for key in keys if names[key])
-    return [path for path in paths if path.exists()]
+def _checkpoint_hooks(runner: Any) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
-def written_at(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _saved(runner: Any) -> set[Path]:
+    """Return the last and the best checkpoints that CheckpointHook names."""
+    paths: list[str | None] = []
+    for hook in _checkpoint_hooks(runner):
+        paths += [hook.last_ckpt, getattr(hook, 'best_ckpt_path', None)]
+        paths += getattr(hook, 'best_ckpt_path_dict', {}).values()
+    return {Path(path) for path in paths if path}
 
 
 def student_path(checkpoint: str | Path) -> Path:

@@ -34,7 +34,7 @@ class TeacherInitHook(Hook):
             dict(
                 type='TeacherInitHook',
                 grouped_inputs={
-                    'backbone.blocks.0.0': dict(depth=2),     # reads channels c * 2 + d
+                    'backbone.blocks.0.0': dict(inner=2),     # reads channels c * 2 + d
                     'head.shared_conv': dict(blocks=2)}),     # reads two maps, concatenated
         ]
 
@@ -86,17 +86,19 @@ class TeacherInitHook(Hook):
         teacher = distiller.teachers[self.teacher]
         teacher.load()
         derived = self.correspondence(distiller.student, teacher.model)
+        config = dict.fromkeys(self.exclude, 'excluded by the config')
         report = inherit(
             distiller.student,
             teacher.model,
             grouped_inputs={**derived.get('grouped_inputs', {}), **self.grouped_inputs},
             names={**derived.get('names', {}), **self.names},
-            exclude=(*derived.get('exclude', ()), *self.exclude),
+            exclude={**derived.get('exclude', {}), **config},
+            outputs=derived.get('outputs', {}),
         )
         print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
-        """Return what of the options can be derived from the two models; here nothing.
+        """Return what of :func:`~mmdistill.inherit.inherit` the two models tell; here nothing.
 
         Subclasses that know a family of models override it; the config's entries come on top.
         """

@@ -71,7 +71,7 @@ class CRDLoss(EmbeddingLoss):
             loss_weight,
             init_cfg,
         )
-        self.sampler, self.needs = sampler, sampler.needs
+        self.sampler, self.needs, self.joins = sampler, sampler.needs, sampler.joins
         self.memory: SampleMemory = MODELS.build(
             {**sampler.memory, **(memory or {}), 'embed_dims': embed_dims}
         )
@@ -93,7 +93,7 @@ class CRDLoss(EmbeddingLoss):
         Raises:
             ValueError: A feature has other channels, or the batch lacks what the sampler reads.
         """
-        samples = self.sampler(student, teacher, **needs)
+        samples = self.sampler(student, teacher, **{need: needs.get(need) for need in self.needs})
         mine, theirs = self.embed(samples.student, samples.teacher)
         return self.loss_weight * self.memory(mine, theirs, valid=samples.valid, **samples.keys)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmdistill.classes import ClassColumns, ClassMap, class_names
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, divide, mask_like, weighted_mean
@@ -36,18 +37,32 @@ class LogitLoss(LinkLoss):
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
         self.temperature, self.loss_weight = temperature, loss_weight
+        self.columns = ClassColumns()
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Join the classes of the two models by name, where both tell them."""
+        names = class_names(student), class_names(teacher)
+        classes = None if None in names else ClassMap(*names)
+        if classes is not None:
+            classes.demand_all(type(self).__name__)
+        self.columns.join(classes)
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Check the two layers as far as they are known."""
-        if student.value is not None and teacher.value is not None:
-            self._checked(student.value, teacher.value)
+        self.bind_classes(student.model, teacher.model)
+        values = student.value, teacher.value
+        if any(value is None for value in values):
+            return
+        # Where only the classes differ, their names may be known when the run starts.
+        if self.columns.changes or not _differ_in_classes(*values):
+            self._checked(*values)
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss between two tensors of logits.
 
         Args:
             student: ``(N, C)``, ``(B, C, N)`` or ``(B, C, H, W)``.
-            teacher: The same shape.
+            teacher: The same shape, but for other classes that both models name.
             mask: Weights, at least 0, of samples ``(N,)`` or positions ``(B, N)``,
                 ``(B, 1, H, W)``.
 
@@ -62,6 +77,8 @@ class LogitLoss(LinkLoss):
         raise NotImplementedError
 
     def _checked(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        if self.columns.changes and isinstance(teacher, Tensor):
+            teacher = self.columns(teacher)
         check_same_shape(student, teacher)
         if student.dim() < 2 or student.shape[1] < self.min_classes:
             raise ValueError(
@@ -218,7 +235,7 @@ class DKDLoss(LogitLoss):
 
         Args:
             student: ``(N, C)``, ``(B, C, N)`` or ``(B, C, H, W)``.
-            teacher: The same shape.
+            teacher: The same shape, but for other classes that both models name.
             mask: Weights, at least 0, of samples ``(N,)`` or positions ``(B, N)``,
                 ``(B, 1, H, W)``.
             labels: Target classes, ``(N,)``, ``(B, N)`` or ``(B, H, W)``, each of ``0..C - 1``;
@@ -372,3 +389,10 @@ def _check_activation(activation: str) -> str:
     if activation not in ('softmax', 'sigmoid'):
         raise ValueError(f"activation is 'softmax' or 'sigmoid', not {activation!r}")
     return activation
+
+
+def _differ_in_classes(student: Tensor, teacher: Tensor) -> bool:
+    """Whether two tensors have one shape but for the number of classes."""
+    shapes = [tuple(value.shape) for value in (student, teacher)]
+    rest = [(shape[:1], shape[2:]) for shape in shapes]
+    return rest[0] == rest[1] and shapes[0] != shapes[1]

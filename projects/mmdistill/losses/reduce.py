@@ -12,7 +12,7 @@ def as_float(value: Tensor) -> Tensor:
     Under autocast a layer returns fp16 or bf16, whose sums over a BEV map overflow or lose all
     small terms.
     """
-    return value.float() if value.dtype.itemsize < 4 else value
+    return value.float() if value.element_size() < 4 else value
 
 
 def divide(value: Tensor, total: Tensor) -> Tensor:

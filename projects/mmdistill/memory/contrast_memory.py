@@ -195,7 +195,7 @@ class ContrastMemory(SampleBanks):
     def _classes(self, labels: Tensor | None, index: Tensor) -> Tensor | None:
         if not self.exclude_same_class:
             return None
-        labels = labels.to(index)
+        labels = labels.to(index.device, index.dtype, non_blocking=True)
         # -1 marks rows whose class is not known yet; a sample without a class must not match them.
         return torch.where(labels < 0, -2, labels)
 

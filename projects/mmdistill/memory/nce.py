@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Up to this factor of the scores, exp cannot overflow float32 and the fast form is exact.
-_FAST_SCALE = 40.0
+# Up to this score, exp(-score) is a normal number of float32 and the fast form is exact.
+_FAST_SCORE = 80.0
 
 
 def noise_contrastive_loss(
@@ -124,7 +124,7 @@ def negative_terms(
         part = rows[start : start + chunk_size].to(anchors.dtype)
         scores, cost = (block[: count * len(part)].view(count, len(part)) for block in blocks)
         torch.mm(scaled, part.T, out=scores).add_(offset)
-        slope, cost = _slope_and_cost(scores, cost, scale)
+        slope, cost = _slope_and_cost(scores, cost)
         if weights is not None:
             weight = weights[:, start : start + chunk_size]
             slope.mul_(weight)
@@ -134,13 +134,14 @@ def negative_terms(
     return Terms(loss, grad)
 
 
-def _slope_and_cost(scores: Tensor, out: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _slope_and_cost(scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """From ``-x`` return sigmoid(x), in its place, and softplus(x), in ``out``.
 
-    ``softplus(x) = -log(sigmoid(-x))`` takes a tenth of the time of ``F.softplus``, whose log1p is
-    not vectorised; for tiny terms it rounds at the type's epsilon, without bias.
+    On a CPU ``softplus(x) = -log(sigmoid(-x))`` takes a tenth of the time of ``F.softplus``, whose
+    log1p is not vectorised there; for tiny terms it rounds at the type's epsilon, without bias.
+    Large scores, as of embeddings that are not of unit length, would make it infinite.
     """
-    if scale > _FAST_SCALE:
+    if scores.device.type != 'cpu' or not scores.numel() or scores.amin() < -_FAST_SCORE:
         cost = F.softplus(scores.neg_())
         return scores.sigmoid_(), cost
     scores.sigmoid_()

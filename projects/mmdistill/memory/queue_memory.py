@@ -131,9 +131,11 @@ class QueueMemory(SampleMemory):
         Raises:
             ValueError: A label is none of the classes.
         """
-        labels = labels.to(student.device)
         self._check_labels(labels)
-        instances = torch.full_like(labels, -1) if instances is None else instances.to(labels)
+        labels = labels.to(student.device, non_blocking=True)
+        if instances is None:
+            instances = torch.full_like(labels, -1)
+        instances = instances.to(labels.device, labels.dtype, non_blocking=True)
         finite = student.isfinite().all(1) & teacher.isfinite().all(1)
         finite = finite if valid is None else finite & valid
         used = finite & (labels >= 0)
@@ -202,7 +204,7 @@ class QueueMemory(SampleMemory):
         """Write the global batch into the banks; return the row of each own object, or ``R``."""
         keys = torch.stack([labels, instances, used.long()], dim=1)
         both = torch.cat([student, teacher], dim=1)
-        all_keys, first = _gather(keys, self.max_objects)
+        all_keys, own = _gather(keys, self.max_objects)
         all_both, _ = _gather(both, self.max_objects)
         if len(all_keys) == 0:
             return labels
@@ -223,8 +225,8 @@ class QueueMemory(SampleMemory):
             bank.copy_(torch.where(taken[:, None], new, old))
         self.row_instance.copy_(torch.where(taken, instance, self.row_instance))
         self.filled |= taken
-        own = slots[first : first + min(len(labels), len(slots) - first)]
-        return F.pad(own, (0, len(labels) - len(own)), value=self.num_rows)
+        # Objects beyond `max_objects` have no row.
+        return F.pad(slots[own], (0, len(labels) - (own.stop - own.start)), value=self.num_rows)
 
     def _take_slots(self, labels: Tensor, instances: Tensor, used: Tensor) -> Tensor:
         """Row of each object of the global batch, ``R`` for none; moves the ends of the queues."""
@@ -249,8 +251,8 @@ class QueueMemory(SampleMemory):
             )
 
 
-def _gather(rows: Tensor, capacity: int) -> tuple[Tensor, int]:
-    """Concatenate the ranks' rows, padded with zeros; return also where the own begin.
+def _gather(rows: Tensor, capacity: int) -> tuple[Tensor, slice]:
+    """Concatenate the ranks' rows, padded with zeros; return also which are the own.
 
     Args:
         rows: ``(M, ...)``, with another ``M`` on each rank.
@@ -260,7 +262,8 @@ def _gather(rows: Tensor, capacity: int) -> tuple[Tensor, int]:
         ``(ranks * capacity, ...)``; the rows as they are when there is one rank.
     """
     if dist.get_world_size() == 1:
-        return rows, 0
+        return rows, slice(0, len(rows))
     rows = rows[:capacity]
+    first = dist.get_rank() * capacity
     padded = F.pad(rows, (0, 0, 0, capacity - len(rows)))
-    return torch.cat(dist.all_gather(padded)), dist.get_rank() * capacity
+    return torch.cat(dist.all_gather(padded)), slice(first, first + len(rows))

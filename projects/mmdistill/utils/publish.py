@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmdistill.utils.checkpoint import load_weights
+from mmdistill.utils.files import sha256, written_whole
 
 
 def publish_weights(checkpoint: str | Path, out: str | Path, note: Mapping[str, Any]) -> dict:
@@ -42,10 +42,11 @@ def publish_weights(checkpoint: str | Path, out: str | Path, note: Mapping[str, 
             if key in content.get('meta', {})}  # fmt: skip
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=meta, state_dict=weights), out)
+    with written_whole(out) as partial:
+        torch.save(dict(meta=meta, state_dict=weights), partial)
     written = dict(
         file=out.name,
-        sha256=hashlib.sha256(out.read_bytes()).hexdigest(),
+        sha256=sha256(out),
         bytes=out.stat().st_size,
         parameters=sum(v.numel() for v in weights.values() if v.is_floating_point()),
         **note,

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from mmdistill.losses.embedding import EmbeddingLoss
 from mmdistill.losses.infonce import GatherWithGradient
-from mmdistill3d.bev import BEVGrid
+from mmdistill.reading import Layer
+from mmdistill3d.grids import TEACHER, MapGrid
 from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.losses.relational import check_bev_maps
 from mmdistill3d.roi import roi_features
@@ -45,10 +46,11 @@ class ObjectContrastLoss(EmbeddingLoss):
 
         neck_objects=dict(
             student='pts_neck[0]', teacher='pts_neck[0]',
-            loss=dict(type='ObjectContrastLoss', point_cloud_range=point_cloud_range))
+            loss=dict(type='ObjectContrastLoss'))
 
     Args:
-        point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
+        point_cloud_range: Range of the student's map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`).
         student_channels: Channels of the student's map; read from the layer.
         teacher_channels: Channels of the teacher's map; read from the layer.
         size: ``(n, m)`` points along the length and the width of a box; the projector pools them.
@@ -62,18 +64,19 @@ class ObjectContrastLoss(EmbeddingLoss):
         gather: Take the other ranks' objects as further negatives; the mean is then over all ranks'
             objects, and the gradient of DDP that of one process with the whole batch. Ranks have
             unequal numbers of objects, so this waits for the device once a step.
-        axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
-        teacher_axes: The same for the teacher; default the student's.
+        axes: Order of the student map's axes, likewise.
+        teacher_axes: The same for the teacher; default what the teacher says.
         loss_weight: Factor of the loss.
     """
 
     needs = ('data_samples',)
+    joins = 'nothing'
 
     def __init__(
         self,
-        point_cloud_range: Sequence[float],
         student_channels: int | None = None,
         teacher_channels: int | None = None,
+        point_cloud_range: Sequence[float] | None = None,
         size: tuple[int, int] = (3, 3),
         expand: float = 1.0,
         embed_dims: int = 128,
@@ -81,7 +84,7 @@ class ObjectContrastLoss(EmbeddingLoss):
         temperature: float = 0.07,
         same_class: str = 'negative',
         gather: bool = False,
-        axes: str = 'xy',
+        axes: str | None = None,
         teacher_axes: str | None = None,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
@@ -93,11 +96,17 @@ class ObjectContrastLoss(EmbeddingLoss):
         super().__init__(
             student_channels, teacher_channels, embed_dims, projector, loss_weight, init_cfg
         )
-        self.grid = BEVGrid(point_cloud_range, axes)
-        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.grid = MapGrid(point_cloud_range, axes)
+        self.teacher_grid = MapGrid(axes=teacher_axes, like=self.grid, arguments=TEACHER)
         self.size, self.expand = tuple(size), expand
         self.temperature, self.same_class = temperature, same_class
         self.gather = gather
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the widths and the grids of both maps."""
+        super().bind(student, teacher)
+        self.grid.bind(student)
+        self.teacher_grid.bind(teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
         """Return the loss of two maps; zero without boxes.
@@ -115,9 +124,9 @@ class ObjectContrastLoss(EmbeddingLoss):
         boxes = boxes_of(instances)
         labels = torch.cat([item.labels_3d for item in instances]).to(student.device)
         with torch.autocast(student.device.type, enabled=False):
-            mine = roi_features(student, boxes, self.grid, self.size, self.expand)
+            mine = roi_features(student, boxes, self.grid(), self.size, self.expand)
             theirs = roi_features(
-                teacher.detach(), boxes, self.teacher_grid, self.size, self.expand
+                teacher.detach(), boxes, self.teacher_grid(), self.size, self.expand
             )
             return self.loss_weight * self._contrast(*self.embed(mine, theirs), labels)
 

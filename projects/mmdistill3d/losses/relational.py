@@ -14,7 +14,9 @@ from mmdistill.connectors.checks import check_map
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.items import unit
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading import Layer
 from mmdistill3d.bev import BEVGrid
+from mmdistill3d.grids import TEACHER, MapGrid
 from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.roi import roi_features
 
@@ -45,30 +47,32 @@ class ObjectRelationLoss(LinkLoss):
 
         neck_relation=dict(
             student='pts_neck[0]', teacher='pts_neck[0]',
-            loss=dict(type='ObjectRelationLoss', point_cloud_range=point_cloud_range))
+            loss=dict(type='ObjectRelationLoss'))
 
     Args:
-        point_cloud_range: Range of both maps in metres, as in the detector's voxelisation.
+        point_cloud_range: Range of the student's map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`).
         size: ``(n, m)`` points along the length and the width of a box.
         expand: Factor of length and width: above 1 the points also see a rim around the object.
         relation: ``'cosine'`` as above; or ``'gram'``, the rows of ``F F^T`` scaled to unit length,
             in which points of strong features count more.
         distance: ``'l1'`` or ``'mse'`` between the matrices.
-        axes: Order of the student map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
-        teacher_axes: The same for the teacher; default the student's.
+        axes: Order of the student map's axes, likewise.
+        teacher_axes: The same for the teacher; default what the teacher says.
         loss_weight: Factor of the loss.
     """
 
     needs = ('data_samples',)
+    joins = 'nothing'
 
     def __init__(
         self,
-        point_cloud_range: Sequence[float],
+        point_cloud_range: Sequence[float] | None = None,
         size: tuple[int, int] = (3, 3),
         expand: float = 1.0,
         relation: str = 'cosine',
         distance: str = 'l1',
-        axes: str = 'xy',
+        axes: str | None = None,
         teacher_axes: str | None = None,
         loss_weight: float = 1.0,
     ) -> None:
@@ -80,10 +84,15 @@ class ObjectRelationLoss(LinkLoss):
             )
         if size[0] * size[1] < 2:
             raise ValueError(f'one point has no relations: size is {tuple(size)}')
-        self.grid = BEVGrid(point_cloud_range, axes)
-        self.teacher_grid = BEVGrid(point_cloud_range, teacher_axes or axes)
+        self.grid = MapGrid(point_cloud_range, axes)
+        self.teacher_grid = MapGrid(axes=teacher_axes, like=self.grid, arguments=TEACHER)
         self.size, self.expand = tuple(size), expand
         self.relation, self.distance, self.loss_weight = relation, distance, loss_weight
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the grids of both maps."""
+        self.grid.bind(student)
+        self.teacher_grid.bind(teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
         """Return the loss of two maps; zero without boxes.
@@ -98,8 +107,8 @@ class ObjectRelationLoss(LinkLoss):
         """
         check_bev_maps(student, teacher)
         boxes = boxes_of(annotated(data_samples, len(student)))
-        mine = self._relations(student, boxes, self.grid)
-        theirs = self._relations(teacher.detach(), boxes, self.teacher_grid)
+        mine = self._relations(student, boxes, self.grid())
+        theirs = self._relations(teacher.detach(), boxes, self.teacher_grid())
         if len(mine) == 0:
             return as_float(student).sum() * 0
         return self.loss_weight * DISTANCES[self.distance](mine, theirs.to(mine.dtype))

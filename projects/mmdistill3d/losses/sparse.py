@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
-from mmdistill.reading.shapes import Layer
 from mmdistill.reading.sparse import is_sparse
 
 DISTANCES = ('mse', 'l1')
@@ -57,6 +57,8 @@ class SparseFeatureLoss(LinkLoss):
         loss_weight: Factor of the loss.
     """
 
+    joins = 'nothing'
+
     def __init__(
         self,
         distance: str = 'mse',
@@ -76,7 +78,19 @@ class SparseFeatureLoss(LinkLoss):
         self.loss_weight = loss_weight
 
     def bind(self, student: Layer, teacher: Layer) -> None:
-        """Check channels and grids as far as they are known."""
+        """Check channels and grids as far as they are known.
+
+        Raises:
+            ValueError: Channels do not fit, or cells are not counted from one corner in one order.
+        """
+        for name in ('axes', 'range'):
+            values = getattr(student, name), getattr(teacher, name)
+            if None not in values and values[0] != values[1]:
+                raise ValueError(
+                    f'voxels are joined by their coordinates, and {student} has {name} '
+                    f'{values[0]!r}, {teacher} {values[1]!r}; link BEV maps, which are joined in '
+                    'metres'
+                )
         if student.value is not None and teacher.value is not None:
             _check(student.value, teacher.value)
             _common_grid(student.value.spatial_shape, teacher.value.spatial_shape)

@@ -9,7 +9,6 @@ from mmdistill.analysis.protocol import (
     Row,
     as_markdown,
     gather,
-    last_validation,
     step_seconds,
 )
 
@@ -81,14 +80,6 @@ def test_the_table_has_means_deviations_and_paired_intervals(protocol, tmp_path)
 
 def test_rows_without_a_finished_run_are_left_out(protocol, tmp_path):
     assert gather(protocol, [], tmp_path) == []
-
-
-def test_the_last_validation_of_the_newest_log_counts(tmp_path):
-    write_log(tmp_path, {'mAP': 0.1})
-    write_log(tmp_path, {'mAP': 0.2}, start='20250102_000000')
-    assert last_validation(tmp_path, ['mAP']) == {'mAP': 0.2}
-    with pytest.raises(FileNotFoundError, match='NDS'):
-        last_validation(tmp_path, ['mAP', 'NDS'])
 
 
 def test_a_log_without_steps_tells_no_time(tmp_path):

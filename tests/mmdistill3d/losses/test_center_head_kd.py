@@ -17,7 +17,7 @@ WEIGHTS = [1.0] * 3 + [0.5] * 3 + [1.0] * 2 + [0.2] * 2
 
 
 def build(**config):
-    return MODELS.build(dict(type='CenterHeadKDLoss', point_cloud_range=RANGE, **config))
+    return MODELS.build(dict(type='CenterHeadKDLoss', point_cloud_range=RANGE, axes='yx', **config))
 
 
 def outputs(seed, dtype=torch.float64):
@@ -168,6 +168,7 @@ def test_dense_boxes_are_those_that_the_head_predicts():
     loss = MODELS.build(
         dict(
             type='CenterHeadKDLoss',
+            axes='yx',
             point_cloud_range=model.data_preprocessor.voxel_layer.point_cloud_range,
             heatmap_weight=0.0,
             box_weight=1.0,

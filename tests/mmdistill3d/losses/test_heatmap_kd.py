@@ -17,7 +17,7 @@ RANGE = [-4.0, -5.0, -5.0, 4.0, 5.0, 3.0]
 
 
 def build(**config):
-    return MODELS.build(dict(type='HeatmapKDLoss', point_cloud_range=RANGE, **config))
+    return MODELS.build(dict(type='HeatmapKDLoss', point_cloud_range=RANGE, axes='xy', **config))
 
 
 @pytest.fixture

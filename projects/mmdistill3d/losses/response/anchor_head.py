@@ -10,12 +10,14 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmdistill.classes import ClassColumns, ClassMap
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
-from mmdistill.reading.shapes import Layer
-from mmdistill3d.classes import check_class_order
-from mmdistill3d.losses.response.boxes import BoxDistance, find_head, log_size
+from mmdistill3d.classes import class_map, demand_same_number
+from mmdistill3d.heads import LinkedHeads
+from mmdistill3d.losses.response.boxes import BoxDistance, log_size
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
 
 
@@ -37,6 +39,10 @@ class AnchorHeadKDLoss(LinkLoss):
     (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`), ``K`` the Kullback-Leibler
     divergence of the direction bins. Where a head has direction bins its yaw is known up to half
     turns alone, and the heading's components are those of twice the yaw.
+
+    The heads are those of the linked layers, a two-stage detector's region proposals (``rpn_head``)
+    as well. Where both models name their classes, scores are joined by name; the anchors must be
+    the same all the same.
 
     Source: Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation",
     NeurIPS 2017; the heads of Lang et al., "PointPillars", CVPR 2019.
@@ -61,6 +67,7 @@ class AnchorHeadKDLoss(LinkLoss):
     """
 
     needs = ('student_model', 'teacher_model')
+    joins = 'nothing'
 
     def __init__(
         self,
@@ -84,10 +91,30 @@ class AnchorHeadKDLoss(LinkLoss):
         self.form = check_form(form)
         # Anchors by size of the maps and device, once they are known to be the same on both sides.
         self._anchors: dict[tuple, Tensor] = {}
+        self.columns = ClassColumns()
+        self.heads = LinkedHeads()
 
     def bind(self, student: Layer, teacher: Layer) -> None:
-        """Demand that both models mean the same classes."""
-        check_class_order(student.model, teacher.model)
+        """Find the heads of the two layers, and join their classes where both models name them.
+
+        Raises:
+            ValueError: A layer is no anchor head, or the teacher lacks a class.
+        """
+        what = 'a whole Anchor3DHead, such as bbox_head, pts_bbox_head or rpn_head'
+        self.heads.bind(student, teacher, 'prior_generator', what)
+        self._join(student.model, teacher.model)
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Join the classes of the two models, or count them where they have no names."""
+        if self._join(student, teacher) is None:
+            demand_same_number(self.heads.student(student), self.heads.teacher(teacher))
+
+    def _join(self, student: nn.Module, teacher: nn.Module) -> ClassMap | None:
+        classes = class_map(student, teacher)
+        if classes is not None:
+            classes.demand_all(type(self).__name__)
+        self.columns.join(classes)
+        return classes
 
     def forward(
         self,
@@ -111,13 +138,14 @@ class AnchorHeadKDLoss(LinkLoss):
             ValueError: The heads differ in anchors, classes or direction bins, or do not score by
                 sigmoid.
         """
-        mine_head = find_head(student_model, 'student_model')
-        their_head = find_head(teacher_model, 'teacher_model')
+        mine_head = self.heads.student(student_model)
+        their_head = self.heads.teacher(teacher_model)
         mine = _by_anchor(student, mine_head, 'student')
         theirs = [
             None if part is None else part.detach()
             for part in _by_anchor(teacher, their_head, 'teacher')
         ]
+        theirs[0] = self.columns(theirs[0], dim=-1)
         _check_alike(mine, theirs, mine_head, their_head)
         anchors = self._shared_anchors(student, teacher, mine_head, their_head)
 

@@ -1,11 +1,9 @@
-"""Distance of boxes in metres, and how to reach what decodes them."""
+"""Distance of boxes in metres."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 # Columns of a box in metric form.
@@ -54,26 +52,6 @@ class BoxDistance:
         for part, where in PARTS.items():
             weights[where] = self.weights[part]
         return (difference * weights).sum(-1)
-
-
-def find_head(model: Any, argument: str) -> nn.Module:
-    """Return a detector's box head.
-
-    Args:
-        model: The detector, or None.
-        argument: How the error calls it.
-
-    Raises:
-        ValueError: There is no detector, or it has no head.
-    """
-    for name in ('bbox_head', 'pts_bbox_head'):
-        head = getattr(model, name, None)
-        if head is not None:
-            return head
-    what = 'not given' if model is None else f'a {type(model).__name__}'
-    raise ValueError(
-        f'{argument} is {what}; the boxes are decoded by its bbox_head (or pts_bbox_head)'
-    )
 
 
 def log_size(size: Tensor) -> Tensor:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdistill.classes import ClassColumns
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, mask_like
-from mmdistill3d.bev import BEVGrid
+from mmdistill.reading import Layer
+from mmdistill3d.classes import class_map
 from mmdistill3d.gaussians import class_gaussians
+from mmdistill3d.grids import MapGrid
 from mmdistill3d.instances import annotated, boxes_of
 from mmdistill3d.losses.response.scores import (
     check_form,
@@ -37,6 +40,9 @@ class HeatmapKDLoss(LinkLoss):
     (:func:`~mmdistill3d.losses.response.scores.score_distance`). A detection head's map is
     background almost everywhere; its plain mean teaches silence. A ``mask`` multiplies ``w``.
 
+    Classes are joined by name where both models tell theirs: a teacher with another order, or with
+    more classes, teaches the right maps; those of classes that it does not know get no weight.
+
     Source: Yang et al., "Towards Efficient 3D Object Detection with Knowledge Distillation",
     NeurIPS 2022; the distance of Li et al., "Generalized Focal Loss", NeurIPS 2020.
 
@@ -46,16 +52,21 @@ class HeatmapKDLoss(LinkLoss):
     logits, hence the copy)::
 
         student='bbox_head.heatmap_head', teacher='bbox_head.heatmap_head',
-        loss=dict(type='HeatmapKDLoss', point_cloud_range=point_cloud_range)
+        loss=dict(type='HeatmapKDLoss')
 
         student=dict(layer='pts_bbox_head[1][0].heatmap', clone=True),
         teacher='pts_bbox_head[1][0].heatmap',
-        loss=dict(type='HeatmapKDLoss', point_cloud_range=point_cloud_range, axes='yx',
-                  classes=[1, 2])
+        loss=dict(type='HeatmapKDLoss', classes=[1, 2])
+
+    Maps of image planes, as SMOKE's or the centre-ness of FCOS3D, have no metres::
+
+        loss=dict(type='HeatmapKDLoss', weights='teacher', student='probabilities',
+                  teacher='probabilities')
 
     Args:
-        point_cloud_range: Range of the map in metres, as in the detector's voxelisation.
-        axes: Order of the map's axes, see :class:`~mmdistill3d.bev.BEVGrid`.
+        point_cloud_range: Range of the map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`). Needed where boxes are, see ``weights``.
+        axes: Order of the map's axes, likewise.
         classes: Label of each channel; default channel ``k`` is label ``k``.
         weights: ``'product'`` :math:`t g`, ``'teacher'`` :math:`t`, or ``'gt'`` :math:`g`. Only
             ``'teacher'`` needs no annotated boxes.
@@ -72,8 +83,8 @@ class HeatmapKDLoss(LinkLoss):
 
     def __init__(
         self,
-        point_cloud_range: Sequence[float],
-        axes: str = 'xy',
+        point_cloud_range: Sequence[float] | None = None,
+        axes: str | None = None,
         classes: Sequence[int] | None = None,
         weights: str = 'product',
         background: float = 0.0,
@@ -93,12 +104,31 @@ class HeatmapKDLoss(LinkLoss):
             raise ValueError(f'weights is one of {WEIGHTS}, not {weights!r}')
         if background < 0:
             raise ValueError(f'background is a weight, not negative; got {background}')
-        self.grid = BEVGrid(point_cloud_range, axes)
+        self.grid = MapGrid(point_cloud_range, axes)
+        self.columns = ClassColumns()
         self.classes = None if classes is None else list(classes)
         self.weights, self.background, self.form = weights, background, check_form(form)
         self.student_kind, self.teacher_kind = student, teacher
         self.min_overlap, self.min_radius = min_overlap, min_radius
         self.loss_weight = loss_weight
+        self.needs = ('mask',) if weights == 'teacher' else ('data_samples', 'mask')
+
+    def bind(self, student: Layer, teacher: Layer) -> None:
+        """Read the grid of the map, and the classes where both models tell them."""
+        if self.weights != 'teacher':
+            self.grid.bind(student)
+        self.bind_classes(student.model, teacher.model)
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Join the classes of the two models by name.
+
+        Raises:
+            ValueError: They differ and ``classes`` numbers them.
+        """
+        classes = class_map(student, teacher)
+        if classes is not None and self.classes is not None:
+            classes.demand_same(f'HeatmapKDLoss of classes={self.classes}')
+        self.columns.join(classes)
 
     def forward(
         self,
@@ -112,7 +142,7 @@ class HeatmapKDLoss(LinkLoss):
 
         Args:
             student: ``(B, K, H, W)``.
-            teacher: ``(B, K, H, W)``.
+            teacher: ``(B, K, H, W)``, or as many classes as the teacher has where both are named.
             data_samples: Samples with ``gt_instances_3d``.
             mask: Further weights ``(B, 1, H, W)``.
 
@@ -120,6 +150,8 @@ class HeatmapKDLoss(LinkLoss):
             ValueError: The maps differ in shape or from the mask, have other channels than
                 ``classes`` says, or there are no annotated boxes.
         """
+        if self.columns.changes:
+            teacher = self.columns(teacher)
         check_same_shape(student, teacher)
         if self.classes is not None and len(self.classes) != student.shape[1]:
             raise ValueError(
@@ -130,6 +162,8 @@ class HeatmapKDLoss(LinkLoss):
         weights = self.cell_weights(target, data_samples)
         if mask is not None:
             weights = weights * mask_like(weights[:, 0], mask)[:, None]
+        if self.columns.changes:
+            weights = weights * self.columns.known(weights)[:, None, None]
         distance = score_distance(logits_of(student, self.student_kind), target, self.form)
         return self.loss_weight * weighted_ratio(distance, weights)
 
@@ -159,7 +193,7 @@ class HeatmapKDLoss(LinkLoss):
             [gt.labels_3d.to(like.device) for gt in instances],
             range(like.shape[1]) if self.classes is None else self.classes,
             tuple(like.shape[2:]),
-            self.grid,
+            self.grid(),
             self.min_overlap,
             self.min_radius,
         ).to(like)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdistill.classes import ClassColumns, ClassMap
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
+from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
-from mmdistill.reading.shapes import Layer
-from mmdistill3d.classes import check_class_order
-from mmdistill3d.losses.response.boxes import BoxDistance, find_head
+from mmdistill3d.bev import BEVGrid
+from mmdistill3d.classes import class_map, demand_same_number
+from mmdistill3d.heads import LinkedHeads, find_head
+from mmdistill3d.losses.response.boxes import BoxDistance
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
+from mmdistill3d.reading import same_range
 
 CODER_KEYS = ('pc_range', 'voxel_size', 'out_size_factor')
 OUTPUTS = ('center', 'height', 'dim', 'rot', 'heatmap', 'query_heatmap_score')
@@ -38,6 +42,10 @@ class TransFusionKDLoss(LinkLoss):
     student's dense heatmap is read, too, in the cell of every teacher query's decoded centre, and
     drawn to the teacher's score of the peak where that query began: so it also learns of objects
     to which it sent no query.
+
+    Each side's queries are read in metres of its own range and cells. Where the ranges differ,
+    queries outside the student's count nothing. Classes are joined by name where both models tell
+    theirs; queries of classes that the student has not count nothing, either.
 
     Nothing in the student's or teacher's outputs is changed. Matching waits for the device once a
     step, as label assignment does.
@@ -66,12 +74,13 @@ class TransFusionKDLoss(LinkLoss):
         num_queries: Take this many of the teacher's queries, the most confident; default all, but
             never more than the student has.
         student_coder: ``pc_range``, ``voxel_size`` and ``out_size_factor`` of the student;
-            default those of its ``bbox_head.bbox_coder``.
+            default those of its head's ``bbox_coder``.
         teacher_coder: The same of the teacher.
         loss_weight: Factor of the loss.
     """
 
     needs = ('student_model', 'teacher_model')
+    joins = 'nothing'
 
     def __init__(
         self,
@@ -103,9 +112,43 @@ class TransFusionKDLoss(LinkLoss):
         self.student_coder = _coder(student_coder, 'student_coder')
         self.teacher_coder = _coder(teacher_coder, 'teacher_coder')
 
+        self.columns, self.heads = ClassColumns(), LinkedHeads()
+        self._student_range: BEVGrid | None = None  # where the teacher's is another
+
     def bind(self, student: Layer, teacher: Layer) -> None:
-        """Demand that both models mean the same classes."""
-        check_class_order(student.model, teacher.model)
+        """Find the heads, compare the ranges, and join the classes where both models name them.
+
+        Raises:
+            ValueError: A layer is no TransFusion head, a given coder belongs to another range, or
+                the teacher lacks a class.
+        """
+        what = "what a TransFusionHead returns, 'bbox_head[0][0]'"
+        for layer, coder, name in (
+            (student, self.student_coder, 'student_coder'),
+            (teacher, self.teacher_coder, 'teacher_coder'),
+        ):
+            start = None if coder is None else list(coder['pc_range'])[:2]
+            if coder is not None and layer.range and start != list(layer.range[:2]):
+                raise ValueError(
+                    f"{name}'s pc_range begins at {start}, and {layer} at {list(layer.range[:2])}"
+                )
+        if self.student_coder is None and self.teacher_coder is None:
+            self.heads.bind(student, teacher, 'bbox_coder', what)
+        if student.range and teacher.range and not same_range(student.range, teacher.range):
+            self._student_range = BEVGrid(student.range)
+        self._join(student.model, teacher.model)
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Join the classes of the two models, or count them where they have no names."""
+        if self._join(student, teacher) is None:
+            demand_same_number(find_head(student), find_head(teacher))
+
+    def _join(self, student: nn.Module, teacher: nn.Module) -> ClassMap | None:
+        classes = class_map(student, teacher)
+        if classes is not None:
+            classes.demand_all(type(self).__name__)
+        self.columns.join(classes)
+        return classes
 
     def forward(
         self,
@@ -127,13 +170,13 @@ class TransFusionKDLoss(LinkLoss):
         Raises:
             ValueError: An output is missing, the heads have other classes, or there is no coder.
         """
-        mine_coder = self.student_coder or _coder_of(student_model, 'student')
+        mine_coder, their_coder = self._coders(student_model, teacher_model)
         mine = read_queries(student, mine_coder)
         with torch.no_grad():
             theirs = read_queries(
-                {key: value.detach() for key, value in teacher.items()},
-                self.teacher_coder or _coder_of(teacher_model, 'teacher'),
+                {key: value.detach() for key, value in teacher.items()}, their_coder
             )
+            theirs = self._in_my_terms(theirs)
             _check_classes(mine, theirs)
             theirs = theirs.most_confident(
                 min(self.num_queries or len(theirs), len(theirs), len(mine))
@@ -147,6 +190,29 @@ class TransFusionKDLoss(LinkLoss):
         if self.heatmap_weight:
             loss = loss + self.heatmap_weight * self._heatmap(student, mine_coder, theirs)
         return self.loss_weight * loss
+
+    def _coders(self, student_model: Any, teacher_model: Any) -> tuple[dict, dict]:
+        """Range and cells of each side."""
+        mine, theirs = self.student_coder, self.teacher_coder
+        return (
+            mine or _coder_of(self.heads.student(student_model), 'student'),
+            theirs or _coder_of(self.heads.teacher(teacher_model), 'teacher'),
+        )
+
+    def _in_my_terms(self, theirs: Queries) -> Queries:
+        """The teacher's queries in the student's classes, and of objects that it can see."""
+        confidence = theirs.confidence
+        if self._student_range is not None:
+            confidence = confidence * self._student_range.contains(theirs.boxes[..., :2])
+        if not self.columns.changes:
+            return replace(theirs, confidence=confidence)
+        labels = self.columns.to_student(theirs.labels)
+        return replace(
+            theirs,
+            logits=self.columns(theirs.logits, dim=-1),
+            labels=labels.clamp(min=0),
+            confidence=confidence * (labels >= 0),
+        )
 
     def _match(self, mine: Queries, theirs: Queries) -> tuple[Tensor, Tensor]:
         """Return the student's query for each of the teacher's, (B, P), and their distance (m)."""
@@ -276,8 +342,8 @@ def _coder(config: dict | None, argument: str) -> dict | None:
     return {key: config[key] for key in CODER_KEYS}
 
 
-def _coder_of(model: Any, role: str) -> dict:
-    coder = getattr(find_head(model, f'{role}_model'), 'bbox_coder', None)
+def _coder_of(head: nn.Module, role: str) -> dict:
+    coder = getattr(head, 'bbox_coder', None)
     if not all(hasattr(coder, key) for key in CODER_KEYS):
         raise ValueError(
             f"the {role}'s bbox_coder is {type(coder).__name__}, without {CODER_KEYS}; give "

@@ -1,0 +1,164 @@
+"""A demo as stages: data, training and evaluation of each run, the measurement."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmdistill.apis.config import as_arguments, moved_paths
+from mmdistill.apis.stages import Stage
+
+QUICK_ITERATIONS = 12
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo is made of.
+
+    Args:
+        teacher (str): config of the teacher.
+        student (str): config of the student alone.
+        distilled (str): config of the student under the teacher.
+        data_root (str): folder of the data set.
+        make_data (tuple[str, ...]): arguments of Python that make the data set.
+        manifest (str): file in ``data_root`` that exists when the data set is complete.
+        folder (Path): for everything that is written.
+        seed (int): of every training run.
+        quick (bool): one epoch or a few iterations, to prove the chain.
+    """
+
+    teacher: str
+    student: str
+    distilled: str
+    data_root: str
+    make_data: tuple[str, ...]
+    manifest: str
+    folder: Path
+    seed: int = 0
+    quick: bool = False
+
+    def runs(self) -> list[Run]:
+        """The three training runs, with the config entries that are overridden in each."""
+        teacher = Run('teacher', 'Teacher', self.teacher, self.options(self.teacher), self.teacher)
+        student, distilled = self.options(self.student), self.options(self.distilled)
+        distilled['model.teacher.checkpoint'] = str(last_checkpoint(teacher, self.folder))
+        needs = ('data', 'teacher')
+        return [
+            teacher,
+            Run('student', 'Student, alone', self.student, student, self.student),
+            Run('distilled', 'Student, distilled', self.distilled, distilled, self.student, needs),
+        ]
+
+    def options(self, config: str) -> Options:
+        """Config entries that a run overrides."""
+        return demo_options(load(config), self.data_root, self.seed, self.quick)
+
+    def stages(self, runs: Sequence[Run]) -> list[Stage]:
+        """Data, then training and evaluation of each run, then the measurement."""
+        python = sys.executable
+        data = Stage(
+            'data',
+            [python, *self.make_data],
+            outputs=[Path(self.data_root) / self.manifest],
+            always=True,
+        )
+        training = [
+            Stage(
+                run.name,
+                [python, 'tools/train.py', run.config, '--resume']
+                + ['--work-dir', str(self.folder / run.name / 'train'), *as_arguments(run.options)],
+                outputs=[last_checkpoint(run, self.folder)],
+                needs=run.needs,
+                key={'config': config_content(run.config)},
+                folder=self.folder / run.name / 'train',
+            )
+            for run in runs
+        ]
+        evaluation = [
+            Stage(
+                f'{run.name}_test',
+                [python, 'tools/test.py', run.config, str(last_checkpoint(run, self.folder))]
+                + ['--work-dir', str(self.folder / run.name / 'test'), *as_arguments(run.options)],
+                needs=(run.name,),
+                folder=self.folder / run.name / 'test',
+            )
+            for run in runs
+        ]
+        return [data, *training, *evaluation, self._measurement(*runs[:2])]
+
+    def _measurement(self, teacher: Run, student: Run) -> Stage:
+        """Cost of the two networks, with nothing else running."""
+        checkpoints = [str(last_checkpoint(run, self.folder)) for run in (teacher, student)]
+        out = self.folder / 'compare.json'
+        return Stage(
+            'measure',
+            [sys.executable, 'tools/analysis/compare_models.py', teacher.config, student.config]
+            + ['--checkpoints', *checkpoints, '--out', str(out)]
+            + as_arguments({**teacher.options, **student.options}),
+            outputs=[out],
+            needs=(teacher.name, student.name),
+            alone=True,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a demo.
+
+    Args:
+        name (str): of its stage and folder.
+        label (str): of its row in the table.
+        config (str): path of its config.
+        options (dict): config entries to override.
+        network (str): config of the plain detector that is trained.
+        needs (tuple[str, ...]): stages that come before.
+    """
+
+    name: str
+    label: str
+    config: str
+    options: Options
+    network: str
+    needs: tuple[str, ...] = ('data',)
+
+
+def demo_options(cfg: Config, data_root: str, seed: int, quick: bool) -> Options:
+    """Config entries that one run of a demo overrides."""
+    options: Options = {'randomness.seed': seed}
+    if cfg.get('data_root') and cfg.data_root.rstrip('/') != data_root:
+        options |= moved_paths(cfg.to_dict(), cfg.data_root.rstrip('/'), data_root)
+    if quick:
+        length = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
+        options |= {
+            f'train_cfg.{length}': 1 if length == 'max_epochs' else QUICK_ITERATIONS,
+            'default_hooks.logger.interval': 1,
+        }
+    return options
+
+
+def last_checkpoint(run: Run, folder: Path) -> Path:
+    """Where MMEngine leaves the checkpoint of a run's last epoch or iteration."""
+    cfg = load(run.config)
+    cfg.merge_from_dict(run.options)
+    schedule: Mapping[str, Any] = cfg.train_cfg
+    if 'max_epochs' in schedule:
+        name = f'epoch_{schedule["max_epochs"]}.pth'
+    else:
+        name = f'iter_{schedule["max_iters"]}.pth'
+    return folder / run.name / 'train' / name
+
+
+def load(config: str) -> Config:
+    """Read a config without importing the packages that it names."""
+    return Config.fromfile(config, import_custom_modules=False)
+
+
+def config_content(config: str) -> str:
+    """A config with its bases merged, as text, so that a change anywhere shows."""
+    return repr(load(config).to_dict())

@@ -1,0 +1,1 @@
+"""Frames to measure 3D detectors on."""

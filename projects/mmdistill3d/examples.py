@@ -1,0 +1,123 @@
+"""Made-up frames for built detectors: small clouds and boxes where no data set is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet3d.models import Base3DDetector
+from mmdet3d.structures import Box3DMode, Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdistill3d.classes import num_classes
+
+GROUND_Z_M = -1.8  # below a sensor on a roof
+
+
+def example_batch(
+    model: nn.Module, samples: int = 2, points: int = 4000, boxes: int = 8
+) -> dict[str, Any] | None:
+    """Make up a raw, collated training batch that a built detector takes.
+
+    The clouds have the model's number of columns and lie in its range, dense around the sensor and
+    near the ground as a LiDAR's; the boxes have velocities where its head predicts them. The same
+    model and numbers give the same batch; the global random streams are not touched.
+
+    Args:
+        model: A detector of MMDetection3D on points, or :class:`bevfusion.BEVFusion`.
+        samples: Frames.
+        points: Points drawn a frame; those outside the range are left out.
+        boxes: Boxes a frame.
+
+    Returns:
+        What the model's ``data_preprocessor`` takes; None where the model does not tell the range
+        or the columns of its points (cameras, indoor scenes).
+    """
+    limits, columns = point_range(model), point_columns(model)
+    if not isinstance(model, Base3DDetector) or limits is None or columns is None:
+        return None
+    rng = np.random.RandomState(0)
+    clouds, truths = [], []
+    for index in range(samples):
+        clouds.append(_cloud(rng, limits, points, columns))
+        truths.append(_truth(rng, limits, boxes, box_dim(model), num_classes(model) or 1, index))
+    return {'inputs': {'points': clouds}, 'data_samples': truths}
+
+
+def point_range(model: nn.Module) -> tuple[float, ...] | None:
+    """Return a detector's ``(x, y, z, x, y, z)`` from low to high in metres; None if unknown."""
+    for module in model.modules():
+        limits = getattr(module, 'point_cloud_range', None)
+        if limits is not None and len(limits) == 6:
+            return tuple(float(value) for value in limits)
+    return None
+
+
+def point_columns(model: nn.Module) -> int | None:
+    """Return how many numbers a point has that a detector reads; None if unknown."""
+    encoder = getattr(model, 'voxel_encoder', None) or getattr(model, 'pts_voxel_encoder', None)
+    if hasattr(encoder, '_with_cluster_center'):  # its width counts the offsets that it adds
+        added = 3 * bool(encoder._with_cluster_center) + 3 * bool(encoder._with_voxel_center)
+        return encoder.in_channels - added - bool(getattr(encoder, '_with_distance', False))
+    if hasattr(encoder, 'num_features'):
+        return encoder.num_features
+    middle = getattr(model, 'middle_encoder', None) or getattr(model, 'pts_middle_encoder', None)
+    return getattr(middle, 'in_channels', None)
+
+
+def box_dim(model: nn.Module) -> int:
+    """Return 9 for a detector that learns velocities, else 7."""
+    head = getattr(model, 'bbox_head', None) or getattr(model, 'pts_bbox_head', None)
+    tasks = getattr(head, 'task_heads', None)
+    if tasks is not None:
+        return 9 if 'vel' in tasks[0].heads else 7
+    code_size = getattr(getattr(head, 'bbox_coder', None), 'code_size', 7)
+    return 9 if code_size >= 9 else 7  # 10 with the yaw as sine and cosine
+
+
+def _cloud(
+    rng: np.random.RandomState, limits: Sequence[float], number: int, columns: int
+) -> Tensor:
+    """(N, columns) points, the further columns in [0, 1)."""
+    reach = np.hypot(*np.abs(limits)[[3, 4]])
+    distance = reach * rng.uniform(0.02, 1, number) ** 1.5
+    angle = rng.uniform(-np.pi, np.pi, number)
+    height = np.where(rng.uniform(size=number) < 0.6, GROUND_Z_M, rng.uniform(-2, 2, number))
+    points = np.zeros((number, columns), np.float32)
+    points[:, 0], points[:, 1] = distance * np.cos(angle), distance * np.sin(angle)
+    points[:, 2] = height + rng.normal(0, 0.05, number)
+    points[:, 3:] = rng.uniform(0, 1, (number, columns - 3))
+    inside = (points[:, :3] > limits[:3]).all(axis=1) & (points[:, :3] < limits[3:]).all(axis=1)
+    return torch.from_numpy(points[inside])
+
+
+def _truth(
+    rng: np.random.RandomState,
+    limits: Sequence[float],
+    number: int,
+    columns: int,
+    classes: int,
+    index: int,
+) -> Det3DDataSample:
+    """A frame's boxes on the ground, labels in turn, so that every class is there early."""
+    boxes = np.zeros((number, columns), np.float32)
+    boxes[:, :2] = rng.uniform(limits[:2], limits[3:5], (number, 2))
+    boxes[:, 2] = GROUND_Z_M
+    boxes[:, 3:6] = rng.uniform(0.5, 5, (number, 3))
+    boxes[:, 6] = rng.uniform(-np.pi, np.pi, number)
+    sample = Det3DDataSample(
+        metainfo={
+            'box_type_3d': LiDARInstance3DBoxes,
+            'box_mode_3d': Box3DMode.LIDAR,
+            'sample_idx': index,
+            'pcd_scale_factor': 1.0,
+        }
+    )
+    sample.gt_instances_3d = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(torch.from_numpy(boxes), box_dim=columns),
+        labels_3d=torch.from_numpy((index + np.arange(number)) % classes),
+    )
+    return sample

@@ -1,0 +1,85 @@
+"""Classes of two models are joined by their names."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmdistill.classes import (
+    ClassColumns,
+    ClassMap,
+    checkpoint_classes,
+    class_names,
+    config_classes,
+)
+
+STUDENT, TEACHER = ('car', 'cyclist', 'person'), ('person', 'car', 'truck', 'cyclist')
+
+
+def test_labels_are_joined_by_name_in_both_directions():
+    classes = ClassMap(STUDENT, TEACHER)
+    assert classes.teacher_labels == [1, 3, 0]
+    assert classes.student_labels == [2, 0, -1, 1]
+    assert ClassMap(TEACHER, STUDENT).missing == ['truck']
+    assert not classes.is_same and ClassMap(STUDENT, STUDENT).is_same
+
+
+def test_lists_that_cannot_be_joined_are_refused_with_both():
+    with pytest.raises(ValueError, match=r"no class in common: .*\['car'\].*\['Car'\]"):
+        ClassMap(('car',), ('Car',))
+    with pytest.raises(ValueError, match='the teacher names a class twice'):
+        ClassMap(('car',), ('car', 'car'))
+    with pytest.raises(ValueError, match=r"knows \['truck'\]: the student .*, the teacher"):
+        ClassMap(TEACHER, STUDENT).demand_all('a loss')
+
+
+def test_columns_are_brought_into_the_students_order():
+    columns = ClassColumns()
+    scores = torch.randn(2, 4, 5)
+    assert columns(scores) is scores
+    columns.join(ClassMap(STUDENT, TEACHER))
+    assert torch.equal(columns(scores), scores[:, [1, 3, 0]])
+    assert columns.to_student(torch.tensor([0, 1, 2, 3])).tolist() == [2, 0, -1, 1]
+    with pytest.raises(ValueError, match='3 class scores of the teacher are no list of its 4'):
+        columns(scores[:, :3])
+    columns.join(ClassMap(('car', 'van'), ('person', 'car')))
+    assert columns.known(scores).tolist() == [1, 0]
+    columns.join(ClassMap(STUDENT, STUDENT))
+    assert columns(scores) is scores
+
+
+def test_names_are_found_where_configs_and_checkpoints_keep_them():
+    data = dict(metainfo=dict(classes=STUDENT))
+    assert config_classes(dict(train_dataloader=dict(dataset=data))) == STUDENT
+    wrapped = dict(dataset=dict(type='CBGSDataset', dataset=data))
+    assert config_classes(dict(train_dataloader=wrapped)) == STUDENT
+    both = dict(dataset=dict(type='ConcatDataset', datasets=[data, data]))
+    assert config_classes(dict(train_dataloader=both)) == STUDENT
+    assert config_classes(dict(class_names=list(STUDENT))) == STUDENT
+    assert config_classes(dict(model=dict())) is None
+    assert checkpoint_classes(dict(meta=dict(dataset_meta=dict(classes=STUDENT)))) == STUDENT
+    assert checkpoint_classes(dict(meta=dict(CLASSES=STUDENT))) == STUDENT  # MMCV's
+    assert checkpoint_classes(dict(state_dict={})) is None
+
+
+def named(names):
+    model = nn.Module()
+    model.dataset_meta = None if names is None else dict(classes=names)
+    return model
+
+
+@pytest.mark.parametrize('kind', ['KDLoss', 'LogitStandardKDLoss', 'DKDLoss', 'DISTLoss'])
+def test_logit_losses_follow_a_teacher_of_another_order_by_name(kind):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(6, 3), torch.randn(6, 4)
+    expected = MODELS.build(dict(type=kind))(student, teacher[:, [1, 3, 0]])
+    loss = MODELS.build(dict(type=kind))
+    loss.bind_classes(named(STUDENT), named(TEACHER))
+    assert torch.equal(loss(student, teacher), expected)
+    with pytest.raises(ValueError, match=r"knows \['truck'\]"):
+        loss.bind_classes(named(TEACHER), named(STUDENT))
+
+
+def test_models_name_their_classes_as_mmengine_does():
+    assert class_names(named(STUDENT)) == STUDENT
+    assert class_names(named(None)) is None and class_names(nn.Module()) is None

@@ -1,0 +1,57 @@
+"""A made-up batch goes through the detectors that it is made up for."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmdistill3d.examples import box_dim, example_batch, point_columns, point_range
+
+CONFIGS = [
+    'bevfusion/bevfusion_lidar_student_mini.py',
+    'centerpoint/centerpoint_pillar_mini.py',
+    'pointpillars/pointpillars_mini.py',
+]
+
+
+def build(repository, name):
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(repository / 'configs' / name).model)
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_detectors_train_and_predict_on_their_example(repository, name):
+    model = build(repository, name)
+    before = torch.get_rng_state()
+    batch = example_batch(model)
+    assert torch.equal(torch.get_rng_state(), before)
+    limits = torch.tensor(point_range(model))
+    for points, sample in zip(batch['inputs']['points'], batch['data_samples'], strict=True):
+        assert points.shape[1] == point_columns(model)
+        assert len(points) > 500
+        assert (points[:, :3] > limits[:3]).all() and (points[:, :3] < limits[3:]).all()
+        truth = sample.gt_instances_3d
+        assert truth.bboxes_3d.tensor.shape == (8, box_dim(model))
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    assert total.isfinite()
+    assert total > 0
+    with torch.no_grad():
+        found = model.eval().test_step(copy.deepcopy(batch))
+    assert [sample.sample_idx for sample in found] == [0, 1]
+
+
+def test_the_same_model_gets_the_same_batch(repository):
+    model = build(repository, CONFIGS[0])
+    one, other = example_batch(model), example_batch(model)
+    for a, b in zip(one['inputs']['points'], other['inputs']['points'], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_model_that_does_not_tell_gets_none():
+    assert example_batch(nn.Linear(2, 2)) is None

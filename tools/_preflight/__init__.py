@@ -1,1 +1,0 @@
-"""What tools/preflight.py checks, one module for each part of a run, in the order of a run."""

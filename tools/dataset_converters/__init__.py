@@ -1,1 +1,0 @@
-"""Info files and object databases from a data set's own tables."""
