@@ -1,19 +1,24 @@
-# The best recipe for student S, from the published teacher.
+# The best recipe on nuScenes, from the published teacher: heads, the neck where objects are, and a
+# start from the teacher's weights. Another student is one option:
+#   --cfg-options model.student.config=configs/bevfusion/bevfusion_lidar_student_xs.py
 _base_ = [
     '../bevfusion/bevfusion_lidar_student_s.py',
-    '../_base_/distill/bevfusion_best.py',
-    '../_base_/distill/bevfusion_teacher.py',
+    '../_base_/distill/hooks.py',
+    '../_base_/distill/best.py',
 ]
-from mmdistill3d import fit_links
-
 custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
+
 model = dict(
     _delete_=True,
     type='BEVFusionDistiller',
-    student=_base_.model,
-    teacher=_base_.teacher,
-    links=fit_links(_base_.links, student=_base_.model, teacher=_base_.teacher.config),
-    targets=_base_.targets,
+    student=dict(config='configs/bevfusion/bevfusion_lidar_student_s.py'),
+    # Its weights: train it, or take the published ones,
+    #   python tools/convert_checkpoint.py lidar-only-det.pth checkpoints/bevfusion_lidar_teacher.pth
+    teacher=dict(
+        config='configs/bevfusion/bevfusion_lidar_teacher.py',
+        checkpoint='checkpoints/bevfusion_lidar_teacher.pth',
+    ),
+    links=_base_.links,
 )
-custom_hooks = _base_.custom_hooks + _base_.distill_hooks
-auto_scale_lr = dict(enable=True)
+custom_hooks = _base_.custom_hooks + _base_.distill_hooks + [dict(type='Det3DInitHook')]
+auto_scale_lr = dict(enable=True)  # the rates are for 8 GPUs of 4 samples

@@ -1,6 +1,7 @@
 """Distillation of 3D detectors: what knows boxes, BEV grids and sparse tensors."""
 
 from mmdistill import register_example  # and registers Distiller, links, losses and hooks
+from mmdistill.reading.shapes import register_example
 from mmdistill3d import losses
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
@@ -11,11 +12,11 @@ from mmdistill3d.init_hook import Det3DInitHook
 from mmdistill3d.keep_instance_ids import KeepInstanceIds
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
-from mmdistill3d.recipe import fit_links
 from mmdistill3d.teacher_labels import TeacherLabels
 
 # One frame is enough for shapes, and a few points for a sparse encoder.
 register_example(lambda model: example_batch(model, samples=1, points=2000))
+register_example(example_batch)
 
 __all__ = [
     'BEVAligner',
@@ -30,6 +31,5 @@ __all__ = [
     'TeacherLabels',
     'TransposeConnector',
     'example_batch',
-    'fit_links',
     'losses',
 ]

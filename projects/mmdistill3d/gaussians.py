@@ -38,6 +38,9 @@ def class_gaussians(
         min_overlap: IoU in (0, 1).
         min_radius: Least ``r`` in cells.
     """
+    # Here, because other detectors are distilled without spconv, which bevfusion needs.
+    from bevfusion.heatmap import gaussian_radius
+
     if not boxes:
         return torch.zeros(0, len(classes), *size)
     every = torch.cat([box[:, :5] for box in boxes]).float()
@@ -46,7 +49,7 @@ def class_gaussians(
     centre = ((every[:, :2] - every.new_tensor(grid.low_xy)) / cell_m).floor()
     extent = every[:, 3:5] / cell_m
     inside = ((centre >= 0) & (centre < cells)).all(1) & (extent > 0).all(1)
-    radius = gaussian_radius(extent.clamp(min=1e-3), min_overlap)
+    radius = gaussian_radius(*extent.clamp(min=1e-3).unbind(1), min_overlap)
     radius = radius.floor().clamp(min=min_radius)
 
     first, second = (0, 1) if grid.axes == 'xy' else (1, 0)
@@ -63,24 +66,6 @@ def class_gaussians(
     index = plane[:, None].expand(-1, heatmap.shape[1])
     heatmap.scatter_reduce_(0, index, values.flatten(1), 'amax')
     return heatmap.view(len(boxes), len(classes), *size)
-
-
-def gaussian_radius(extent: Tensor, min_overlap: float) -> Tensor:
-    """Return how far boxes ``(N, 2)``, in cells, may shift and still overlap by ``min_overlap``.
-
-    CornerNet's three cases, with the denominators of its released code, which heads train with.
-    """
-    total, area = extent.sum(1), extent.prod(1)
-    one_corner = total.square() - 4 * area * (1 - min_overlap) / (1 + min_overlap)
-    outside = 4 * total.square() - 16 * (1 - min_overlap) * area
-    within = 4 * (min_overlap * total).square() + 16 * min_overlap * (1 - min_overlap) * area
-    return torch.stack(
-        [
-            (total + one_corner.sqrt()) / 2,
-            (2 * total + outside.sqrt()) / 2,
-            (within.sqrt() - 2 * min_overlap * total) / 2,
-        ]
-    ).amin(0)
 
 
 def _profile(centre: Tensor, radius: Tensor, cells: int) -> Tensor:

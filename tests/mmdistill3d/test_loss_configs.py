@@ -16,11 +16,17 @@ import mmdistill3d  # noqa: F401  (registers)
 from lidarsim import Parameters, generate_dataset
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = ('losses', 'combinations')
 CONFIGS = [
-    path
-    for folder in ('losses', 'combinations')
-    for path in sorted((ROOT / 'configs' / 'distill' / folder).glob('*.py'))
+    path for folder in FOLDERS for path in sorted((ROOT / 'configs/distill' / folder).glob('*.py'))
 ]
+# Files of one family of losses train the first; the others wait with a weight of 0.
+RUNS = [
+    (path, name)
+    for path in CONFIGS
+    for name, link in Config.fromfile(path, import_custom_modules=False).model.links.items()
+    if link is not None and link.get('weight') == 0
+] + [(path, None) for path in CONFIGS]
 
 
 @pytest.fixture(scope='module')
@@ -46,9 +52,12 @@ def teacher_file(tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_two_iterations_train(path, data_root, teacher_file, tmp_path):
+@pytest.mark.parametrize(('path', 'link'), RUNS, ids=lambda value: getattr(value, 'stem', value))
+def test_two_iterations_train(path, link, data_root, teacher_file, tmp_path):
     config = Config.fromfile(path)
+    if link is not None:
+        for name, other in config.model.links.items():
+            other.weight = float(name == link)
     config.merge_from_dict(
         {
             'model.teacher.checkpoint': teacher_file,
@@ -66,7 +75,7 @@ def test_two_iterations_train(path, data_root, teacher_file, tmp_path):
     for split in ('val', 'test'):
         for part in ('cfg', 'dataloader', 'evaluator'):
             config.pop(f'{split}_{part}')
-    config.experiment_name = path.stem
+    config.experiment_name = f'{path.stem}_{link}'
     runner = Runner.from_cfg(config)
     runner.train()
 

@@ -46,6 +46,7 @@ def test_each_object_is_read_inside_its_own_box_whatever_the_order_of_axes():
         dict(
             type='ObjectSampler',
             point_cloud_range=RANGE,
+            axes='xy',
             teacher_axes='yx',
             size=(2, 2),
             num_classes=4,
@@ -129,9 +130,8 @@ def test_wrong_uses_say_what_to_do():
 def test_the_distiller_trains_a_step_with_it(distill_model, batch):
     from tests.mmdistill3d.conftest import load
 
-    link = load('distill/losses/crd_object.py').model.links.neck_crd_object
-    distill_model.links = dict(objects=copy.deepcopy(link))
-    distill_model.links.objects.loss.granularity.point_cloud_range = RANGE
+    link = load('distill/losses/contrastive.py').model.links.crd_object
+    distill_model.links = dict(objects=dict(copy.deepcopy(link), weight=1))
     distiller = MODELS.build(distill_model).train()
     losses = distiller(**distiller.data_preprocessor(batch, True), mode='loss')
     losses['distill/objects'].backward()
@@ -211,7 +211,10 @@ def test_an_instance_takes_the_same_row_in_every_frame_of_a_scene(data_root):
         assert first[number][0] == second[number][0]
         torch.testing.assert_close(first[number][1], second[number][1])
 
-    loss = MODELS.build(config.model.links.neck_crd_object.loss)
+    granularity = dict(type='object', point_cloud_range=config.point_cloud_range, axes='xy')
+    widths = dict(student_channels=64, teacher_channels=128)
+    loss = config.model.links.crd_instance.loss
+    loss = MODELS.build({**loss, **widths, 'granularity': granularity})
     rows = []
     for frame in frames[:2]:
         loss(torch.randn(1, 64, 64, 64), torch.randn(1, 128, 64, 64), data_samples=[frame])
@@ -234,6 +237,6 @@ def test_info_files_without_instances_train_with_queues_and_say_how_to_get_rows_
     for folder in ('samples', 'sweeps'):
         (older / folder).symlink_to(data_root / folder)
     (older / 'nuscenes_infos_train.pkl').write_bytes(pickle.dumps(infos))
-    assert build(load('distill/losses/crd_object.py'), older)[0] is not None
+    assert build(load('distill/losses/contrastive.py'), older)[0] is not None
     with pytest.raises(KeyError, match=r'tools/create_data.py.*tools/create_lidarsim.py'):
         build(load('distill/losses/crd_instance.py'), older)[0]

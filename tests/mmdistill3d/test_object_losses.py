@@ -94,7 +94,7 @@ def naive_relation(points, relation):
 def test_relation_loss_equals_the_formula(maps, relation, distance):
     student, teacher = maps
     settings = dict(size=(3, 2), expand=1.2, relation=relation, distance=distance)
-    loss = ObjectRelationLoss(RANGE, loss_weight=2.0, **settings)
+    loss = ObjectRelationLoss(RANGE, axes='xy', loss_weight=2.0, **settings)
     value = loss(student, teacher, data_samples=samples())
     boxes = []
     for number, own in enumerate(BOXES):
@@ -117,7 +117,14 @@ def test_contrast_loss_equals_the_formula(maps, same_class):
     student, teacher = maps
     torch.manual_seed(1)
     loss = ObjectContrastLoss(
-        4, 6, RANGE, embed_dims=5, temperature=0.2, same_class=same_class, loss_weight=3.0
+        4,
+        6,
+        RANGE,
+        embed_dims=5,
+        axes='xy',
+        temperature=0.2,
+        same_class=same_class,
+        loss_weight=3.0,
     ).double()
     value = loss(student, teacher, data_samples=samples())
     embeddings = []
@@ -154,8 +161,8 @@ def test_contrast_loss_equals_the_formula(maps, same_class):
 
 def build(kind):
     if kind == 'relation':
-        return ObjectRelationLoss(RANGE)
-    return ObjectContrastLoss(4, 6, RANGE, embed_dims=5)
+        return ObjectRelationLoss(RANGE, axes='xy')
+    return ObjectContrastLoss(4, 6, RANGE, embed_dims=5, axes='xy')
 
 
 @pytest.mark.parametrize('kind', ['relation', 'contrast'])
@@ -227,7 +234,7 @@ class TestBoth:
 def test_equal_relations_cost_nothing_however_strong_the_features(maps):
     student = maps[0].detach()
     for relation in ('cosine', 'gram'):
-        loss = ObjectRelationLoss(RANGE, relation=relation)
+        loss = ObjectRelationLoss(RANGE, axes='xy', relation=relation)
         assert loss(student, 5 * student, data_samples=samples()).item() < 1e-12
 
 
@@ -243,7 +250,7 @@ def test_options_that_do_not_exist_are_errors():
 
 
 def test_a_wrong_number_of_channels_names_the_argument(maps):
-    loss = ObjectContrastLoss(5, 6, RANGE)
+    loss = ObjectContrastLoss(5, 6, RANGE, axes='xy')
     with pytest.raises(ValueError, match='student_channels=5 says'):
         loss(maps[0].float(), maps[1].float(), data_samples=samples())
 
@@ -270,7 +277,9 @@ def contrast_of(numbers):
     """The loss of some of the samples, and its gradients in the projectors."""
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 4, 12, 8), torch.randn(3, 6, 12, 8)
-    loss = ObjectContrastLoss(4, 6, RANGE, embed_dims=5, same_class='ignore', gather=True)
+    loss = ObjectContrastLoss(
+        4, 6, RANGE, embed_dims=5, axes='xy', same_class='ignore', gather=True
+    )
     boxes, labels = ([part[number] for number in numbers] for part in (BOXES, LABELS))
     value = loss(student[numbers], teacher[numbers], data_samples=samples(boxes, labels))
     value.backward()

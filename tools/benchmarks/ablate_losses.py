@@ -7,7 +7,7 @@ command goes on after a stop, and takes over earlier runs when configs are added
 Example:
     make demo                                    # trains the teacher that is taken by default
     python tools/benchmarks/ablate_losses.py
-    python tools/benchmarks/ablate_losses.py configs/distill/losses/pkd.py --seeds 0 1 2
+    python tools/benchmarks/ablate_losses.py configs/distill/losses/channel.py:pkd --seeds 0 1 2
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument('configs', nargs='*', help=f'default: every config in {FOLDERS}')
+    parser.add_argument(
+        'configs',
+        nargs='*',
+        help=f'CONFIG, or CONFIG:LINK for one link alone; default: all of {FOLDERS}',
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     parser.add_argument('--epochs', type=int, default=2, help='length of the one-cycle schedule')
     parser.add_argument('--teacher', type=Path, default=Path(TEACHER), help='its checkpoint')
@@ -86,15 +90,28 @@ def parse_args() -> argparse.Namespace:
 
 
 def default_configs() -> list[str]:
-    return [
-        str(p.relative_to(ROOT)) for folder in FOLDERS for p in sorted((ROOT / folder).glob('*.py'))
-    ]
+    found = []
+    for path in [p for folder in FOLDERS for p in sorted((ROOT / folder).glob('*.py'))]:
+        name = str(path.relative_to(ROOT))
+        links = link_weights(name)
+        waiting = any(weight == 0 for weight in links.values())
+        found += [f'{name}:{link}' for link in links] if waiting else [name]
+    return found
+
+
+def link_weights(config: str) -> dict[str, float]:
+    """Weight of each link of a config file."""
+    links = Config.fromfile(config, import_custom_modules=False).model.links
+    return {name: link.get('weight', 1) for name, link in links.items() if link is not None}
 
 
 def stage(config: str, seed: int, args: argparse.Namespace) -> Stage:
     """One training run, with the evaluation at its end."""
     folder = args.work_dir / run_name(config, seed)
+    config, _, chosen = config.partition(':')
+    links = {name: float(name == chosen) for name in link_weights(config)} if chosen else {}
     options = {
+        **{f'model.links.{name}.weight': weight for name, weight in links.items()},
         'randomness.seed': seed,
         'train_cfg.max_epochs': args.epochs,
         'train_cfg.val_interval': args.epochs,
@@ -106,7 +123,7 @@ def stage(config: str, seed: int, args: argparse.Namespace) -> Stage:
         # Runs of one seed see the same batches: the teacher computes each of them once.
         options['model.teacher.cache'] = str(args.work_dir / 'teacher_cache')
     return Stage(
-        run_name(config, seed),
+        folder.name,
         [sys.executable, 'tools/train.py', config, '--resume', '--work-dir', str(folder)]
         + ['--cfg-options', *(f'{key}={value}' for key, value in options.items())],
         outputs=[folder / f'epoch_{args.epochs}.pth'],
@@ -123,7 +140,8 @@ def run_name(config: str, seed: int) -> str:
 
 
 def label(config: str) -> str:
-    return 'alone' if config == ALONE else Path(config).stem
+    path, _, link = config.partition(':')
+    return 'alone' if config == ALONE else link or Path(path).stem
 
 
 def gather(runs: Sequence[tuple[str, int]], args: argparse.Namespace) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def with_channels(size: tuple[int, ...]) -> Case:
 def with_objects(size: tuple[int, ...]) -> Case:
     """Two maps and the boxes of their frames."""
     case = default_case(size)
-    case.config = dict(point_cloud_range=RANGE)
+    case.config = dict(point_cloud_range=RANGE, axes='xy')
     case.context = dict(data_samples=samples(size[0]))
     return case
 
@@ -158,7 +158,7 @@ def center_head(size: tuple[int, ...]) -> Case:
     return Case(
         outputs(),
         outputs(),
-        config=dict(point_cloud_range=RANGE),
+        config=dict(point_cloud_range=RANGE, axes='yx'),
         context=dict(data_samples=samples(size[0])),
         what=f'6 tasks, {CLASSES} classes',
     )

@@ -1,19 +1,15 @@
 # Teacher and student of the embedded data set, not linked yet: a config on top adds model.links.
-_base_ = ['../../bevfusion/bevfusion_lidar_student_mini.py']
+_base_ = ['hooks.py', '../../bevfusion/bevfusion_lidar_student_mini.py']
 custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
 
 model = dict(
     _delete_=True,
     type='BEVFusionDistiller',
-    student={{_base_.model}},
+    student=dict(config='configs/bevfusion/bevfusion_lidar_student_mini.py'),
     teacher=dict(
         config='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
         checkpoint='work_dirs/bevfusion_lidar_teacher_mini/epoch_5.pth',
     ),
     links=dict(),
 )
-custom_hooks = [
-    dict(type='DistillHook'),  # memory sizes, schedules, the teacher's fingerprint
-    dict(type='StudentCheckpointHook'),  # epoch_N_student.pth beside epoch_N.pth
-    dict(type='RandomStateHook'),  # random streams, for resuming
-]
+custom_hooks = _base_.distill_hooks

@@ -1,3 +1,3 @@
 # Start from the teacher's weights, then learn from its heads.
-_base_ = ['response.py']
-custom_hooks = [*_base_.custom_hooks, dict(type='Det3DInitHook')]
+_base_ = ['../bevfusion_best_mini.py']
+model = dict(links=dict(neck_feature=None))

@@ -49,10 +49,10 @@ class ObjectContrastLoss(EmbeddingLoss):
             loss=dict(type='ObjectContrastLoss'))
 
     Args:
-        point_cloud_range: Range of the student's map in metres; default what the student says
-            (:class:`~mmdistill3d.grids.MapGrid`).
         student_channels: Channels of the student's map; read from the layer.
         teacher_channels: Channels of the teacher's map; read from the layer.
+        point_cloud_range: Range of the student's map in metres; default what the student says
+            (:class:`~mmdistill3d.grids.MapGrid`).
         size: ``(n, m)`` points along the length and the width of a box; the projector pools them.
         expand: Factor of length and width.
         embed_dims: Size of the embeddings.

@@ -1,4 +1,0 @@
-# bevfusion_best.py in mixed precision, as by --amp.
-_base_ = ['bevfusion_best.py']
-
-optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=dict(growth_interval=2000))
