@@ -1,7 +1,6 @@
 """Distillation of 3D detectors: what knows boxes, BEV grids and sparse tensors."""
 
 from mmdistill import register_example  # and registers Distiller, links, losses and hooks
-from mmdistill.reading.shapes import register_example
 from mmdistill3d import losses
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
@@ -16,7 +15,6 @@ from mmdistill3d.teacher_labels import TeacherLabels
 
 # One frame is enough for shapes, and a few points for a sparse encoder.
 register_example(lambda model: example_batch(model, samples=1, points=2000))
-register_example(example_batch)
 
 __all__ = [
     'BEVAligner',

@@ -2,52 +2,41 @@
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/bevfusion_mini_crd.py
 # A search: three seeds. Runs that bevfusion_mini.py has made already are not made again.
 _base_ = ['bevfusion_mini.py']
-best = 'configs/distill/bevfusion_best_mini.py'
-necks = dict(student='pts_neck[0]', teacher='pts_neck[0]')
-widths = dict(student_channels=64, teacher_channels=128)
 
+
+def with_crd(name, label, **loss):
+    """The best recipe, and CRD between the necks."""
+    link = dict(student='pts_neck[0]', teacher='pts_neck[0]', loss=dict(type='CRDLoss', **loss))
+    return dict(
+        name=name,
+        label=label,
+        config='configs/distill/bevfusion_best_mini.py',
+        options={f'model.links.{name}': link},
+        against=['started_links'],
+    )
+
+
+few = dict(num_negatives=512)
 protocol = dict(
     seeds=[0, 1, 2],
     rows=[
-        dict(name='started_links', label='started, links', config=best),
         dict(
-            name='crd_scene',
-            label='and CRD of scenes',
-            config=best,
-            against=['started_links'],
-            options={
-                'model.links.neck_crd': dict(
-                    **necks,
-                    loss=dict(
-                        type='CRDLoss',
-                        **widths,
-                        projector=dict(pool='avg+max'),
-                        memory=dict(num_negatives=512),
-                        loss_weight=0.15,
-                    ),
-                )
-            },
+            name='started_links',
+            label='started, links',
+            config='configs/distill/bevfusion_best_mini.py',
         ),
-        dict(
-            name='crd_object',
-            label='and CRD of objects',
-            config=best,
-            against=['started_links'],
-            options={
-                'model.links.neck_crd_object': dict(
-                    **necks,
-                    loss=dict(
-                        type='CRDLoss',
-                        **widths,
-                        granularity=dict(
-                            type='object', point_cloud_range=[-25.6, -25.6, -5.0, 25.6, 25.6, 3.0]
-                        ),
-                        memory=dict(queue_length=256, num_negatives=512),
-                        loss_weight=0.23,
-                    ),
-                )
-            },
+        with_crd(
+            'crd_scene', 'and CRD of scenes', projector=dict(pool='avg+max'), memory=few,
+            loss_weight=0.15,
+        ),
+        with_crd(
+            'crd_cell', 'and CRD of cells', granularity=dict(type='cell', grid=(8, 8)), memory=few,
+            loss_weight=0.45,
+        ),
+        with_crd(
+            'crd_object', 'and CRD of objects', granularity='object',
+            memory=dict(queue_length=256, **few), loss_weight=0.23,
         ),
     ],
-)
-del best, necks, widths
+)  # fmt: skip
+del with_crd, few
