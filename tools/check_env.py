@@ -60,7 +60,7 @@ def main() -> int:
         'nuscenes-devkit': check_devkit,
         'open3d': check_open3d,
     }
-    for name in ('mmdistill', 'mmdistill3d', 'bevfusion', 'lidarsim'):
+    for name in ('mmdistill', 'mmdistill3d', 'bevfusion', 'lidarsim', 'nuscenes_infos'):
         checks[name] = lambda name=name: check_own_package(name)
     can_run = True
     cures = []

@@ -9,6 +9,8 @@ from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from .boxes import are_objects
+
 _IOU_3D = dict(type='BboxOverlaps3D', coordinate='lidar')
 
 
@@ -47,7 +49,7 @@ class HungarianAssigner3D(BaseAssigner):
 
         Args:
             bboxes: (P, 7 or 9) predicted boxes, bottom-centred, in metres.
-            gt_bboxes: (N, 7 or 9) ground truth. N may be 0.
+            gt_bboxes: (N, 7 or 9) ground truth. N may be 0; boxes without size match nothing.
             gt_labels: (N,).
             cls_pred: (1, num_classes, P) logits.
             train_cfg: Holds ``point_cloud_range``.
@@ -60,7 +62,9 @@ class HungarianAssigner3D(BaseAssigner):
         gt_inds = torch.zeros(len(bboxes), dtype=torch.long, device=bboxes.device)
         labels = torch.full_like(gt_inds, -1)
         overlaps = bboxes.new_zeros(len(bboxes))
-        if num_gts and len(bboxes):
+        objects = are_objects(gt_bboxes).nonzero().flatten()
+        gt_bboxes, gt_labels = gt_bboxes[objects], gt_labels[objects]
+        if len(objects) and len(bboxes):
             iou = self.iou_calculator(bboxes, gt_bboxes)
             cost = (
                 self.cls_cost(InstanceData(scores=cls_pred[0].T), InstanceData(labels=gt_labels))
@@ -72,7 +76,7 @@ class HungarianAssigner3D(BaseAssigner):
             rows, cols = linear_sum_assignment(cost.cpu().numpy())
             rows = torch.from_numpy(rows).to(bboxes.device)
             cols = torch.from_numpy(cols).to(bboxes.device)
-            gt_inds[rows] = cols + 1
+            gt_inds[rows] = objects[cols] + 1
             labels[rows] = gt_labels[cols]
             overlaps[rows] = iou[rows, cols]
         return AssignResult(num_gts, gt_inds, overlaps, labels=labels)
@@ -107,7 +111,9 @@ class HeuristicAssigner3D(BaseAssigner):
         gt_inds = torch.zeros(len(bboxes), dtype=torch.long, device=bboxes.device)
         labels = torch.full_like(gt_inds, -1)
         overlaps = bboxes.new_zeros(len(bboxes))
-        if num_gts and len(bboxes):
+        objects = are_objects(gt_bboxes).nonzero().flatten()
+        gt_bboxes, gt_labels = gt_bboxes[objects], gt_labels[objects]
+        if len(objects) and len(bboxes):
             distance = torch.cdist(gt_bboxes[:, :2], bboxes[:, :2])
             if query_labels is not None:
                 distance = distance + (query_labels[None] != gt_labels[:, None]) * self.dist_thre
@@ -120,6 +126,7 @@ class HeuristicAssigner3D(BaseAssigner):
             matched = gt_inds.nonzero().flatten()
             iou = self.iou_calculator(bboxes[matched], gt_bboxes[gt_inds[matched] - 1])
             overlaps[matched] = iou.diagonal()
+            gt_inds[matched] = objects[gt_inds[matched] - 1] + 1
         return AssignResult(num_gts, gt_inds, overlaps, labels=labels)
 
 

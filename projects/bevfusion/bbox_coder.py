@@ -9,6 +9,8 @@ from mmdet.models.task_modules import BaseBBoxCoder
 from mmdet3d.registry import TASK_UTILS
 from torch import Tensor
 
+from .boxes import constants
+
 
 @TASK_UTILS.register_module()
 class TransFusionBBoxCoder(BaseBBoxCoder):
@@ -113,13 +115,13 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         return torch.cat(parts, dim=1).transpose(1, 2)
 
     def _start_and_cell(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        start = like.new_tensor(list(self.pc_range)[:2])
-        return start, like.new_tensor(list(self.voxel_size)[:2]) * self.out_size_factor
+        start = constants(self.pc_range[:2], like)
+        return start, constants(self.voxel_size[:2], like) * self.out_size_factor
 
     def _keep_mask(self, boxes: Tensor, scores: Tensor) -> Tensor:
         keep = torch.ones_like(scores, dtype=torch.bool)
         if self.post_center_range is not None:
-            limits = boxes.new_tensor(list(self.post_center_range))
+            limits = constants(self.post_center_range, boxes)
             keep &= ((boxes[..., :3] >= limits[:3]) & (boxes[..., :3] <= limits[3:])).all(dim=-1)
         if self.score_threshold:
             keep &= scores > self.score_threshold

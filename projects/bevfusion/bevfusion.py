@@ -135,6 +135,13 @@ class BEVFusion(Base3DDetector):
         points = batch_inputs_dict['points']
         voxels = batch_inputs_dict.get('pts_voxels')
         feats, coords, _ = self.voxelize(points) if voxels is None else voxels
+        expected = getattr(self.pts_middle_encoder, 'in_channels', feats.shape[1])
+        if feats.shape[1] != expected:
+            raise ValueError(
+                f'points have {feats.shape[1]} columns, and in_channels of pts_middle_encoder is '
+                f'{expected}: set in_channels={feats.shape[1]}, or let the pipeline load '
+                f'{expected} columns (use_dim of LoadPointsFromFile and LoadPointsFromMultiSweeps)'
+            )
         return self.pts_middle_encoder(feats, coords, len(points))
 
     @torch.no_grad()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmdet3d.datasets.transforms.dbsampler import DataBaseSampler
 from mmdet3d.registry import TRANSFORMS
+
+from .boxes import are_objects
 
 
 @TRANSFORMS.register_module()
@@ -30,6 +33,8 @@ class BEVFusionDataBaseSampler(DataBaseSampler):
     ) -> dict | None:
         """Draw what each class lacks of its share, without collisions; nothing of empty classes.
 
+        Boxes of the database without size are not pasted.
+
         Args:
             gt_bboxes: (N, 7+) boxes of the frame.
             gt_labels: (N,) classes.
@@ -46,7 +51,9 @@ class BEVFusionDataBaseSampler(DataBaseSampler):
             number = int(np.round(self.rate * missing))
             if number <= 0 or not self.db_infos[name]:
                 continue
-            objects = self.sample_class_v2(name, number, occupied)
+            objects = [
+                item for item in self.sample_class_v2(name, number, occupied) if _has_size(item)
+            ]
             if objects:
                 boxes = np.stack([item['box3d_lidar'] for item in objects])
                 occupied = np.concatenate([occupied, boxes])
@@ -72,6 +79,10 @@ class BEVFusionDataBaseSampler(DataBaseSampler):
         points = self.points_loader({'lidar_points': {'lidar_path': path}})['points']
         points.translate(item['box3d_lidar'][:3])
         return points
+
+
+def _has_size(item: dict) -> bool:
+    return bool(are_objects(torch.as_tensor(item['box3d_lidar'])[None]))
 
 
 if not hasattr(np, 'long'):

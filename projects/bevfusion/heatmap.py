@@ -35,8 +35,10 @@ def draw_gaussians(
 ) -> Tensor:
     """Draw one peak per box into a heatmap, keeping the larger value where peaks meet.
 
+    Boxes on the CPU are drawn on another device without waiting for it.
+
     Args:
-        heatmap: (B, num_classes, X, Y) float, changed in place.
+        heatmap: (B, num_classes, X, Y), at least 0, changed in place.
         sample: (N,) index of the sample.
         label: (N,) class.
         cell_xy: (N, 2) integer cell of the centre; may lie outside.
@@ -48,6 +50,9 @@ def draw_gaussians(
     if len(label) == 0:
         return heatmap
     reach = min(int(radius.max()), max(heatmap.shape[2:]))
+    sample, label, cell_xy, radius = (
+        part.to(heatmap.device, non_blocking=True) for part in (sample, label, cell_xy, radius)
+    )
     offset = torch.arange(-reach, reach + 1, device=heatmap.device)
     sigma = (2 * radius.double() + 1) / 6
     profile = torch.exp(-(offset.double() ** 2)[None] / (2 * sigma**2)[:, None])
@@ -58,7 +63,9 @@ def draw_gaussians(
     x, y = cell_xy[:, 0, None] + offset, cell_xy[:, 1, None] + offset
     inside = ((x >= 0) & (x < size_x))[:, :, None] & ((y >= 0) & (y < size_y))[:, None, :]
     plane = (sample * classes + label)[:, None, None]
-    flat = (plane * size_x + x[:, :, None]) * size_y + y[:, None, :]
-    inside &= values > 0
-    heatmap.view(-1).scatter_reduce_(0, flat[inside], values[inside], 'amax')
+    x, y = x.clamp(0, size_x - 1)[:, :, None], y.clamp(0, size_y - 1)[:, None, :]
+    flat = (plane * size_x + x) * size_y + y
+    # Zeros change nothing; to leave them out would make the device tell how many are left.
+    values = torch.where(inside, values, 0)
+    heatmap.view(-1).scatter_reduce_(0, flat.flatten(), values.flatten(), 'amax')
     return heatmap

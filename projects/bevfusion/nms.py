@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .boxes import constants
+
 # Groups of classes that suppress each other, and the limit: squared metres for 'circle',
 # IoU for 'rotate'. Classes not named here are not suppressed.
 _GROUPS = {
@@ -31,7 +33,7 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, test_cfg: dict) -> 
     if nms_type is None:
         return keep
     for classes, limit in _GROUPS.get(test_cfg['dataset'], ()):
-        group = torch.isin(labels, labels.new_tensor(classes)).nonzero().flatten()
+        group = torch.isin(labels, constants(classes, labels)).nonzero().flatten()
         keep[group] = False
         if nms_type == 'circle':
             kept = circle_nms(boxes[group, :2], scores[group], limit)

@@ -15,12 +15,14 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .boxes import constants
 from .nms import class_nms
 from .targets import TransFusionTargets, make_targets
 
 # Classes small enough for neighbouring cells to hold two objects: no peak suppression.
 _SMALL_CLASSES = {'nuScenes': (8, 9), 'Waymo': (1, 2)}
 _PRIOR_BIAS = -2.19  # sigmoid gives 0.1
+_CODES = ('center', 'height', 'dim', 'rot', 'vel')
 
 
 @MODELS.register_module()
@@ -52,7 +54,9 @@ class TransFusionHead(BaseModule):
         bbox_coder: Config of the box coder.
 
     Raises:
-        ValueError: If ``loss_cls`` is no sigmoid loss or the peak window is even.
+        ValueError: If ``loss_cls`` is no sigmoid loss, the peak window is even, the box outputs,
+            ``code_size`` and ``code_weights`` differ in length, or there are more queries than
+            places on the heatmap.
     """
 
     def __init__(
@@ -141,6 +145,29 @@ class TransFusionHead(BaseModule):
         self.register_buffer('bev_pos', self.create_2D_grid(*self.grid_xy), persistent=False)
         # Class of each query of the last forward; `forward` also returns it.
         self.query_labels: Tensor | None = None
+        self._check_sizes({name: heads[name][0] for name in _CODES if name in heads})
+
+    def _check_sizes(self, outputs: dict[str, int]) -> None:
+        """Compare the lengths of box outputs, codes and weights, and queries with places."""
+        places = self.num_classes * self.grid_xy[0] * self.grid_xy[1]
+        if self.num_proposals > places:
+            raise ValueError(
+                f'num_proposals is {self.num_proposals}, and the heatmap has {places} places: '
+                f'{self.num_classes} classes x {self.grid_xy[0]} x {self.grid_xy[1]} cells; lower '
+                'num_proposals'
+            )
+        size, codes = getattr(self.bbox_coder, 'code_size', None), sum(outputs.values())
+        if size is not None and outputs and size != codes:
+            raise ValueError(
+                f'common_heads give {codes} numbers for a box ({outputs}), code_size of the '
+                f'bbox_coder is {size}: set code_size to 10 with vel in common_heads, to 8 without'
+            )
+        weights = (self.train_cfg or {}).get('code_weights')
+        if size is not None and weights is not None and len(weights) != size:
+            raise ValueError(
+                f'train_cfg.code_weights has {len(weights)} numbers, code_size of the bbox_coder '
+                f'is {size}; give a weight for each code, the last two for velocity if size is 10'
+            )
 
     def init_weights(self) -> None:
         """Xavier for the decoder, and a low first score for every class."""
@@ -236,15 +263,12 @@ class TransFusionHead(BaseModule):
         outputs = {k: v.float() for k, v in preds_dicts[0][0].items() if k != 'query_labels'}
         targets = self.get_targets(batch_gt_instances_3d, preds_dicts[0])
         probability = outputs['dense_heatmap'].sigmoid().clamp(1e-4, 1 - 1e-4)
-        num_peaks = targets.heatmap.eq(1).sum().item()
+        num_peaks = targets.heatmap.eq(1).sum().clamp(min=1)
         losses = dict(
-            loss_heatmap=self.loss_heatmap(
-                probability, targets.heatmap, avg_factor=max(num_peaks, 1)
-            )
+            loss_heatmap=self.loss_heatmap(probability, targets.heatmap, avg_factor=num_peaks)
         )
         num_layers = self.num_decoder_layers if self.auxiliary else 1
-        codes = [k for k in ('center', 'height', 'dim', 'rot', 'vel') if k in outputs]
-        boxes = torch.cat([outputs[k] for k in codes], dim=1).transpose(1, 2)
+        boxes = torch.cat([outputs[k] for k in _CODES if k in outputs], dim=1).transpose(1, 2)
         logits = outputs['heatmap'].transpose(1, 2)
         for layer in range(num_layers):
             prefix = 'layer_-1' if layer == num_layers - 1 else f'layer_{layer}'
@@ -355,7 +379,7 @@ class TransFusionHead(BaseModule):
         )
         weights = targets.box_weights[:, span]
         if self.train_cfg.get('code_weights') is not None:
-            weights = weights * weights.new_tensor(list(self.train_cfg['code_weights']))
+            weights = weights * constants(self.train_cfg['code_weights'], weights)
         loss_bbox = self.loss_bbox(
             boxes, targets.box_codes[:, span], weights, avg_factor=normaliser
         )

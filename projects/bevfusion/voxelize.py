@@ -73,6 +73,8 @@ class Voxelization(nn.Module):
         self.grid_size = torch.round((high - low) / size).long()
         self.register_buffer('_low', low, persistent=False)
         self.register_buffer('_size', size, persistent=False)
+        # On the device of the points: to copy the sizes there in each pass would wait for it.
+        self.register_buffer('_grid', self.grid_size.clone(), persistent=False)
 
     @torch.no_grad()
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,7 +108,7 @@ class Voxelization(nn.Module):
         rank = torch.full_like(counts, limit)
         rank[arrival] = torch.arange(len(arrival), device=order.device)
         rank_of_point = rank[group]
-        keep = (slot < self.max_num_points) & (rank_of_point < limit)
+        keep = ((slot < self.max_num_points) & (rank_of_point < limit)).nonzero().squeeze(1)
 
         voxels = points.new_zeros(len(arrival) * self.max_num_points, points.shape[1])
         voxels[rank_of_point[keep] * self.max_num_points + slot[keep]] = points[order[keep]]
@@ -117,9 +119,8 @@ class Voxelization(nn.Module):
     def _drop_outside(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points inside the range, and the flat index of their cell."""
         cells = torch.floor((points[:, :3].float() - self._low) / self._size)
-        grid = self.grid_size.to(points.device)
         # Compared before the cast: NaN fails both, and large values would overflow an integer.
-        inside = ((cells >= 0) & (cells < grid)).all(dim=1)
+        inside = ((cells >= 0) & (cells < self._grid)).all(dim=1).nonzero().squeeze(1)
         x, y, z = cells[inside].long().unbind(dim=1)
         return points[inside], (x * int(self.grid_size[1]) + y) * int(self.grid_size[2]) + z
 

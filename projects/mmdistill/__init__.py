@@ -9,7 +9,7 @@ from mmdistill.contracts import (
     Sampler,
     Targets,
 )
-from mmdistill.distiller import Distiller
+from mmdistill.distiller import Distiller, read_student_config
 from mmdistill.link import Link, register_aligner
 from mmdistill.reading import (
     FeatureRecorder,
@@ -50,6 +50,7 @@ __all__ = [
     'hooks',
     'losses',
     'memory',
+    'read_student_config',
     'record_layers',
     'register_aligner',
     'register_example',

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -26,6 +27,7 @@ from mmdistill.teacher import Teacher, load_strictly, read_config, read_model_co
 from mmdistill.utils.checkpoint import load_weights
 
 LOSS_PREFIX = 'distill/'
+STUDENT_KEYS = ('config', 'checkpoint')
 
 
 @MODELS.register_module()
@@ -55,8 +57,9 @@ class Distiller(BaseModel):
 
     Args:
         student: Config of the student, any MMEngine ``BaseModel``; or ``dict(config=...)``, a
-            config file's path or its content as for a teacher, and on request ``checkpoint=...``,
-            weights to start from.
+            config file's path or its content as for a teacher, on request with ``checkpoint=...``,
+            weights to start from, and with changes of the model, such as
+            ``bbox_head=dict(num_proposals=100)``.
         teacher: Arguments of :class:`~mmdistill.Teacher`.
         teachers: Instead of ``teacher``, several by name; links choose by ``teacher_name``.
         links: Arguments of :class:`~mmdistill.Link` by the link's name.
@@ -84,7 +87,8 @@ class Distiller(BaseModel):
         super().__init__()
         if train_cfg is not None:
             raise ValueError('train_cfg belongs to the student: model.student.train_cfg')
-        config, self._student_checkpoint = _student_config(student)
+        config = read_student_config(student)
+        self._student_checkpoint = student.get('checkpoint') if 'type' not in student else None
         self.student: BaseModel = MODELS.build(read_model_config(config, 'student'))
         name_classes(self.student, config_classes(config), 'config of the student')
         self._student_weight, self._student_schedules = _scheduled(student_weight)
@@ -387,16 +391,31 @@ class _Arguments:
         return self._bound.kwargs
 
 
-def _student_config(student: dict) -> tuple[dict, str | None]:
-    """Return a config with the model, and the checkpoint to start from."""
+def read_student_config(student: dict) -> Config:
+    """Return the config of a distiller's student.
+
+    Args:
+        student: The student as a distiller takes it.
+
+    Returns:
+        The content of its config file, if it is one, with the changes beside it; else a config
+        with nothing but its ``model``.
+
+    Raises:
+        ValueError: A change is no part of the model.
+    """
     if 'type' in student or 'config' not in student:
-        return {'model': copy.deepcopy(student)}, None
-    unknown = set(student) - {'config', 'checkpoint'}
+        return Config(dict(model=copy.deepcopy(dict(student))))
+    config = Config(dict(read_config(student['config'], 'student')))
+    changes = {key: value for key, value in student.items() if key not in STUDENT_KEYS}
+    unknown = sorted(set(changes) - set(config.model))
     if unknown:
         raise ValueError(
-            f'student takes a model, or config and checkpoint; it has {sorted(unknown)}, too'
+            f'student takes {STUDENT_KEYS}, and changes of its model; {unknown} are neither: its '
+            f'model has {sorted(config.model)}'
         )
-    return read_config(student['config'], 'student'), student.get('checkpoint')
+    config.merge_from_dict(dict(model=changes))
+    return config
 
 
 def _scheduled(weight: float | dict) -> tuple[float, list]:

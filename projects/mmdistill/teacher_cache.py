@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from mmdistill.reading.address import describe
 from mmdistill.reading.recorders import Recorder
 from mmdistill.reading.sparse import is_packed_sparse, is_sparse, pack_sparse, unpack_sparse
+from mmdistill.utils.files import written_whole
 
 
 class TeacherCache:
@@ -69,12 +69,8 @@ class TeacherCache:
             if path.exists():
                 continue
             packed = _pack(value, layer)
-            partial = path.with_suffix(f'.{os.getpid()}.partial')
-            try:
+            with written_whole(path) as partial:
                 torch.save(packed, partial)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
 
     def _path(self, key: str, layer: Recorder) -> Path:
         name = hashlib.blake2b(repr(layer).encode(), digest_size=6).hexdigest()

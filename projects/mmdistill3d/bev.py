@@ -102,6 +102,11 @@ class BEVGrid:
             xy_m: ``(..., 2)``.
             size: Height and width of the map in cells.
         """
-        low, step = xy_m.new_tensor(self.low_xy), xy_m.new_tensor(self.cell_size_m(size))
+        low, step = constants(self.low_xy, xy_m), constants(self.cell_size_m(size), xy_m)
         cells_xy = (xy_m - low) / step - 0.5
         return cells_xy if self.axes == 'xy' else cells_xy.flip(-1)
+
+
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return ``like.new_tensor(values)`` without waiting for what the device still has to do."""
+    return torch.tensor(list(values), dtype=like.dtype).to(like.device, non_blocking=True)

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet3d.models import Base3DDetector
-from mmdet3d.structures import Box3DMode, Det3DDataSample, LiDARInstance3DBoxes
+from mmdet3d.models import Base3DDetector, SingleStageMono3DDetector
+from mmdet3d.structures import (
+    Box3DMode,
+    CameraInstance3DBoxes,
+    Det3DDataSample,
+    LiDARInstance3DBoxes,
+)
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -16,6 +21,8 @@ from mmdistill3d.classes import num_classes
 from mmdistill3d.heads import find_head
 
 GROUND_Z_M = -1.8  # below a sensor on a roof
+IMAGE_HW = (128, 256)
+FOCAL_PX = 150.0
 
 
 def example_batch(
@@ -28,15 +35,20 @@ def example_batch(
     model and numbers give the same batch; the global random streams are not touched.
 
     Args:
-        model: A detector of MMDetection3D on points, or :class:`bevfusion.BEVFusion`.
+        model: A detector of MMDetection3D on points, such as :class:`bevfusion.BEVFusion`, or on
+            single images, such as FCOS3D.
         samples: Frames.
         points: Points drawn a frame; those outside the range are left out.
         boxes: Boxes a frame.
 
     Returns:
         What the model's ``data_preprocessor`` takes; None where the model does not tell the range
-        or the columns of its points (cameras, indoor scenes).
+        or the columns of its points (indoor scenes), or joins several sensors.
     """
+    if isinstance(model, SingleStageMono3DDetector):
+        return _images(model, samples, boxes)
+    if getattr(model, 'with_img_backbone', False):
+        return None
     limits, columns = point_range(model), point_columns(model)
     if not isinstance(model, Base3DDetector) or limits is None or columns is None:
         return None
@@ -123,3 +135,67 @@ def _truth(
         labels_3d=torch.from_numpy((index + np.arange(number)) % classes),
     )
     return sample
+
+
+def _images(model: nn.Module, samples: int, boxes: int) -> dict[str, Any]:
+    """A batch of noise with boxes on the ground before the camera."""
+    rng = np.random.RandomState(0)
+    height, width = IMAGE_HW
+    cam2img = np.eye(4)
+    cam2img[:2, :3] = [[FOCAL_PX, 0, width / 2], [0, FOCAL_PX, height / 2]]
+    head = model.bbox_head
+    code_size = getattr(head, 'bbox_code_size', 7)
+    images, truths = [], []
+    for index in range(samples):
+        images.append(torch.from_numpy(rng.randint(0, 256, (3, height, width)).astype(np.uint8)))
+        numbers = np.zeros((boxes, code_size), np.float32)
+        depth = rng.uniform(5, 40, boxes)
+        numbers[:, 0] = depth * rng.uniform(-0.6, 0.6, boxes)
+        numbers[:, 1] = -GROUND_Z_M  # y points down
+        numbers[:, 2] = depth
+        numbers[:, 3:6] = rng.uniform(1, 4, (boxes, 3))
+        numbers[:, 6] = rng.uniform(-np.pi, np.pi, boxes)
+        truths.append(_camera_truth(numbers, cam2img, num_classes(model) or 1, index))
+    return {'inputs': {'img': images}, 'data_samples': truths}
+
+
+def _camera_truth(
+    numbers: np.ndarray, cam2img: np.ndarray, classes: int, index: int
+) -> Det3DDataSample:
+    """Boxes in space, and where they are in the image."""
+    boxes = CameraInstance3DBoxes(torch.from_numpy(numbers), box_dim=numbers.shape[1])
+    projection = torch.from_numpy(cam2img).float()
+    corners, centres = (
+        _project(points, projection) for points in (boxes.corners, boxes.gravity_center)
+    )
+    labels = torch.from_numpy((index + np.arange(len(numbers))) % classes)
+    sample = Det3DDataSample(
+        metainfo={
+            'box_type_3d': CameraInstance3DBoxes,
+            'box_mode_3d': Box3DMode.CAM,
+            'cam2img': cam2img.tolist(),
+            'img_shape': IMAGE_HW,
+            'sample_idx': index,
+            'pad_shape': IMAGE_HW,
+            'scale_factor': np.ones(4, np.float32),
+            'trans_mat': np.diag([0.25, 0.25, 1.0]).astype(np.float32),
+            'affine_aug': False,
+        }
+    )
+    flat = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+    limits = flat.new_tensor([*IMAGE_HW[::-1], *IMAGE_HW[::-1]])
+    sample.gt_instances = InstanceData(bboxes=flat.clamp(min=0).minimum(limits), labels=labels)
+    sample.gt_instances_3d = InstanceData(
+        bboxes_3d=boxes,
+        labels_3d=labels,
+        centers_2d=centres,
+        depths=boxes.gravity_center[:, 2],
+        attr_labels=torch.zeros_like(labels),
+    )
+    return sample
+
+
+def _project(points: Tensor, cam2img: Tensor) -> Tensor:
+    """Pixels (..., 2) of points (..., 3) in the camera's frame, all in front of it."""
+    pixels = points @ cam2img[:3, :3].T
+    return pixels[..., :2] / pixels[..., 2:].clamp(min=0.1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmdistill3d.bev import BEVGrid
+from mmdistill3d.bev import BEVGrid, constants
 
 
 def class_gaussians(
@@ -21,10 +21,10 @@ def class_gaussians(
 ) -> Tensor:
     r"""Return the centre heatmaps that heads are trained with, ``(B, K, H, W)`` in ``[0, 1]``.
 
-    A box puts :math:`\exp(-d^2 / 2 \sigma^2)` around the cell of its centre, cut off at ``r`` cells
-    along each axis, with :math:`\sigma = (2 r + 1) / 6` and ``r`` the largest shift, in whole
-    cells, at which the box still overlaps its place by ``min_overlap``; where peaks meet, the
-    larger value stays. All boxes are drawn at once, without waiting for the device.
+    A box of positive size puts :math:`\exp(-d^2 / 2 \sigma^2)` around the cell of its centre, cut
+    off at ``r`` cells along each axis, with :math:`\sigma = (2 r + 1) / 6` and ``r`` the largest
+    shift, in whole cells, at which the box still overlaps its place by ``min_overlap``; where peaks
+    meet, the larger value stays. All boxes are drawn at once, without waiting for the device.
 
     Source: radius of Law and Deng, "CornerNet", ECCV 2018; class maps of Yin et al.,
     "Center-based 3D Object Detection and Tracking", CVPR 2021.
@@ -38,15 +38,18 @@ def class_gaussians(
         min_overlap: IoU in (0, 1).
         min_radius: Least ``r`` in cells.
     """
+    # Here, because other detectors are distilled without spconv, which bevfusion needs.
+    from bevfusion.heatmap import gaussian_radius
+
     if not boxes:
         return torch.zeros(0, len(classes), *size)
     every = torch.cat([box[:, :5] for box in boxes]).float()
-    cell_m = every.new_tensor(grid.cell_size_m(size))
-    cells = every.new_tensor(size if grid.axes == 'xy' else size[::-1])
-    centre = ((every[:, :2] - every.new_tensor(grid.low_xy)) / cell_m).floor()
+    cell_m = constants(grid.cell_size_m(size), every)
+    cells = constants(size if grid.axes == 'xy' else size[::-1], every)
+    centre = ((every[:, :2] - constants(grid.low_xy, every)) / cell_m).floor()
     extent = every[:, 3:5] / cell_m
     inside = ((centre >= 0) & (centre < cells)).all(1) & (extent > 0).all(1)
-    radius = gaussian_radius(extent.clamp(min=1e-3), min_overlap)
+    radius = gaussian_radius(*extent.clamp(min=1e-3).unbind(1), min_overlap)
     radius = radius.floor().clamp(min=min_radius)
 
     first, second = (0, 1) if grid.axes == 'xy' else (1, 0)
@@ -55,32 +58,15 @@ def class_gaussians(
         * _profile(centre[:, second], radius, size[1])[:, None, :]
     )
 
-    match = torch.cat(list(labels))[:, None] == torch.tensor(list(classes), device=every.device)
-    values = values * (inside & match.any(1))[:, None, None]
+    every_label = torch.cat(list(labels))
+    match = every_label[:, None] == constants(classes, every_label)
+    values = torch.where((inside & match.any(1))[:, None, None], values, 0)
     sample = torch.cat([label.new_full((len(label),), i) for i, label in enumerate(labels)])
     plane = sample * len(classes) + match.int().argmax(1)
     heatmap = values.new_zeros(len(boxes) * len(classes), size[0] * size[1])
     index = plane[:, None].expand(-1, heatmap.shape[1])
     heatmap.scatter_reduce_(0, index, values.flatten(1), 'amax')
     return heatmap.view(len(boxes), len(classes), *size)
-
-
-def gaussian_radius(extent: Tensor, min_overlap: float) -> Tensor:
-    """Return how far boxes ``(N, 2)``, in cells, may shift and still overlap by ``min_overlap``.
-
-    CornerNet's three cases, with the denominators of its released code, which heads train with.
-    """
-    total, area = extent.sum(1), extent.prod(1)
-    one_corner = total.square() - 4 * area * (1 - min_overlap) / (1 + min_overlap)
-    outside = 4 * total.square() - 16 * (1 - min_overlap) * area
-    within = 4 * (min_overlap * total).square() + 16 * min_overlap * (1 - min_overlap) * area
-    return torch.stack(
-        [
-            (total + one_corner.sqrt()) / 2,
-            (2 * total + outside.sqrt()) / 2,
-            (within.sqrt() - 2 * min_overlap * total) / 2,
-        ]
-    ).amin(0)
 
 
 def _profile(centre: Tensor, radius: Tensor, cells: int) -> Tensor:

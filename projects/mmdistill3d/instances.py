@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmdet3d.structures import CameraInstance3DBoxes
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+# Where boxes that are no objects lie, in metres: outside of every map.
+_FAR_M = 1e6
 
 
 def annotated(
@@ -36,14 +40,29 @@ def annotated(
 
 
 def boxes_of(instances: Sequence[InstanceData]) -> list[Tensor]:
-    """Return the boxes of each sample, ``(N, 7+)``: x, y, z of the bottom, l, w, h in metres, yaw.
+    """Return the boxes of each sample, ``(N, 7)``: x, y, z of the bottom, l, w, h in metres, yaw.
 
-    Further columns, such as velocity, stay.
+    A box that is no object (:func:`are_objects`) is moved far away from every map, where it weighs
+    nothing; to leave it out would make the device tell how many are left.
 
     Raises:
         ValueError: The boxes are in camera coordinates.
     """
-    return [_on_the_ground(item.bboxes_3d) for item in instances]
+    found = []
+    for item in instances:
+        boxes = _on_the_ground(item.bboxes_3d)[:, :7]
+        far = torch.ones_like(boxes)
+        far[:, :2] = _FAR_M
+        found.append(torch.where(are_objects(boxes)[:, None], boxes, far))
+    return found
+
+
+def are_objects(boxes: Tensor) -> Tensor:
+    """Return which boxes ``(N, 7+)`` are objects, ``(N,)``: those finite and of positive size.
+
+    Velocity does not matter.
+    """
+    return boxes[:, :7].isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
 
 
 def predicted_boxes(predictions: Sequence[Any] | None, score_thr: float) -> list[Tensor]:
@@ -51,17 +70,18 @@ def predicted_boxes(predictions: Sequence[Any] | None, score_thr: float) -> list
 
     Args:
         predictions: Samples with ``pred_instances_3d``.
-        score_thr: Score above which a box counts.
+        score_thr: Score above which a box counts, if it is an object (:func:`are_objects`).
 
     Raises:
         ValueError: The teacher predicts no boxes, or boxes in camera coordinates.
     """
     if not predictions or not all(hasattr(s, 'pred_instances_3d') for s in predictions):
         raise ValueError('needs a teacher whose predict returns samples with pred_instances_3d')
-    return [
-        _on_the_ground(instances.bboxes_3d)[instances.scores_3d > score_thr]
-        for instances in (sample.pred_instances_3d for sample in predictions)
-    ]
+    found = []
+    for instances in (sample.pred_instances_3d for sample in predictions):
+        boxes = _on_the_ground(instances.bboxes_3d)
+        found.append(boxes[(instances.scores_3d > score_thr) & are_objects(boxes)])
+    return found
 
 
 def _on_the_ground(boxes: Any) -> Tensor:

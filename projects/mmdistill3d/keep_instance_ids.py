@@ -49,8 +49,9 @@ class KeepInstanceIds(BaseTransform):
             return None
         instances = packed['data_samples'].gt_instances_3d
         after = instances.bboxes_3d.tensor[:, :6]
-        # Filters keep the order of boxes, their centres and sizes.
-        same = (after[:, None] == before[None]).all(2).to(torch.uint8)
+        # Filters keep the order of boxes, their centres and sizes, not numbers or not.
+        same = torch.isclose(after[:, None], before[None], rtol=0, atol=0, equal_nan=True)
+        same = same.all(2).to(torch.uint8)
         kept = same.argmax(1) if len(before) else torch.zeros(0, dtype=torch.long)
         if not bool(same.any(1).all()):
             raise ValueError('a step wrapped by KeepInstanceIds moves boxes; put it before')

@@ -13,7 +13,7 @@ from mmdistill.contracts import Sampler
 from mmdistill.memory.samplers import SAMPLERS, Samples, demand_map, zero_if_not_finite
 from mmdistill.reading import Layer
 from mmdistill3d.grids import TEACHER, MapGrid
-from mmdistill3d.instances import annotated, boxes_of
+from mmdistill3d.instances import annotated, are_objects, boxes_of
 from mmdistill3d.roi import roi_features
 
 
@@ -70,7 +70,7 @@ class ObjectSampler(Sampler):
         return dict(type='QueueMemory', num_classes=self.num_classes)
 
     def __call__(self, student: Any, teacher: Any, *, data_samples: Any) -> Samples:
-        """Return a sample ``(C, n, m)`` for each box of the batch.
+        """Return a sample ``(C, n, m)`` for each box of the batch; one without size is of class -1.
 
         Args:
             student: Map ``(B, Cs, H, W)``.
@@ -91,13 +91,18 @@ class ObjectSampler(Sampler):
             roi_features(teacher, boxes, self.teacher_grid(), self.size, self.expand)
         )
         keys = dict(
-            labels=torch.cat([item.labels_3d.long() for item in instances]),
+            labels=torch.cat([_labels(item) for item in instances]),
             instances=torch.cat([_instance_ids(item) for item in instances]),
         )
         return Samples(student, teacher, student_is_finite & teacher_is_finite, keys)
 
 
 SAMPLERS['object'] = ObjectSampler.__name__
+
+
+def _labels(item: Any) -> Tensor:
+    """Classes ``(N,)``; -1, which a memory leaves out, where the box is no object."""
+    return torch.where(are_objects(item.bboxes_3d.tensor), item.labels_3d.long(), -1)
 
 
 def _instance_ids(item: Any) -> Tensor:

@@ -16,7 +16,7 @@ def sample_points(feature: Tensor, xy_m: Tensor, batch_index: Tensor, grid: BEVG
 
     Args:
         feature: ``(B, C, H, W)``.
-        xy_m: Points ``(N, 2)`` in metres; outside the map the feature is zero.
+        xy_m: Points ``(N, 2)`` in metres; outside the map, or not finite, the feature is zero.
         batch_index: Sample of each point, ``(N,)``.
         grid: Range and axes of the map.
 
@@ -36,7 +36,7 @@ def sample_points(feature: Tensor, xy_m: Tensor, batch_index: Tensor, grid: BEVG
                 fraction[:, 1] if column_step else 1 - fraction[:, 1]
             )
             values = feature[batch_index, :, row.clamp(0, height - 1), column.clamp(0, width - 1)]
-            result = result + as_float(values) * (weight * inside)[:, None]
+            result = result + as_float(values) * torch.where(inside, weight, 0)[:, None]
     return result
 
 

@@ -15,6 +15,7 @@ from mmdistill.classes import ClassMap
 from mmdistill.contracts import Targets
 from mmdistill3d.classes import class_map, demand_same_number, num_classes
 from mmdistill3d.heads import find_head
+from mmdistill3d.instances import are_objects
 
 PerClass = float | Mapping[int | str, float]
 
@@ -28,7 +29,7 @@ class TeacherLabels(Targets):
     it, *of whatever class*, has its BEV centre nearer than ``min_distance`` of the candidate's
     class, or overlaps it in BEV by more than ``max_iou``; at most ``max_per_frame`` are added. A
     candidate upon an annotated object of another class contradicts the annotation, hence whatever
-    class.
+    class. Boxes without size, annotated or predicted, take no part.
 
     Where both models name their classes, labels are joined by name, and boxes of classes that the
     student has not are left out.
@@ -155,11 +156,13 @@ class TeacherLabels(Targets):
         labels = found.labels_3d.cpu().long()
         scores = found.scores_3d.float().cpu()
         self._check_labels(labels)
-        candidates = (scores >= self.score_thr(labels)).nonzero().squeeze(1)
+        sure = (scores >= self.score_thr(labels)) & are_objects(found.bboxes_3d.tensor).cpu()
+        candidates = sure.nonzero().squeeze(1)
         candidates = candidates[scores[candidates].argsort(descending=True, stable=True)]
         least = self.min_distance(labels[candidates])
         boxes = found.bboxes_3d[candidates.to(found.bboxes_3d.device)]
-        twins = self._repeats(boxes, own.bboxes_3d, least)
+        objects = own.bboxes_3d[are_objects(own.bboxes_3d.tensor)]
+        twins = self._repeats(boxes, objects, least)
         free = ~twins.any(1)
         repeats = self._repeats(boxes, boxes, least)
         kept: list[int] = []

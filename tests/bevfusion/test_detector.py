@@ -175,3 +175,78 @@ def test_cuda_trains_under_autocast(model, cloud, sample, dtype):
         losses = losses_of(model, [cloud(3000).cuda()], [sample(5)])
     total(losses).backward()
     assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+class TestWhatDoesNotFitIsNamed:
+    """With both numbers and the key to change, at build or at the first sample."""
+
+    @pytest.mark.parametrize(
+        ('key', 'value', 'message'),
+        [
+            ('num_proposals', 40961, 'num_proposals is 40961, .* 40960 places: 10 .* 64 x 64'),
+            (
+                'bbox_coder',
+                dict(code_size=8),
+                "give 10 numbers for a box .*'vel': 2.*code_size of the bbox_coder is 8",
+            ),
+            (
+                'common_heads',
+                dict(vel=None),
+                'give 8 numbers for a box .*code_size of the bbox_coder is 10',
+            ),
+            (
+                'train_cfg',
+                dict(code_weights=[1.0] * 8),
+                'code_weights has 8 numbers, code_size of the bbox_coder is 10',
+            ),
+        ],
+    )
+    def test_sizes_of_the_head(self, mini_cfg, build, key, value, message):
+        cfg = mini_cfg()
+        head = cfg['bbox_head']
+        head[key] = {**head[key], **value} if isinstance(value, dict) else value
+        head[key] = _without_none(head[key])
+        with pytest.raises(ValueError, match=message):
+            build(cfg)
+
+    def test_columns_of_points(self, model, cloud, sample):
+        message = r'points have 4 columns, and in_channels of pts_middle_encoder is 5.*use_dim'
+        with pytest.raises(ValueError, match=message):
+            model.loss({'points': [cloud(200)[:, :4]]}, [sample(2)])
+
+    def test_boxes_without_velocity(self, model, cloud, sample):
+        truth = sample(2)
+        boxes = truth.gt_instances_3d.bboxes_3d
+        boxes.tensor = boxes.tensor[:, :7]
+        message = 'boxes have 7 columns, and code_size=10 .* needs 9.*with_velocity=True'
+        with pytest.raises(ValueError, match=message):
+            model.loss({'points': [cloud(200)]}, [truth])
+
+    @pytest.mark.parametrize('label', [-1, 10])
+    def test_labels(self, model, cloud, sample, label):
+        truth = sample(3)
+        truth.gt_instances_3d.labels_3d[1] = label
+        message = rf'have the labels \[{label}\], and num_classes of the head is 10'
+        with pytest.raises(ValueError, match=message):
+            model.loss({'points': [cloud(200)]}, [truth])
+
+    def test_a_model_without_velocity_takes_boxes_of_either_kind(
+        self, mini_cfg, build, cloud, sample
+    ):
+        cfg = mini_cfg()
+        del cfg['bbox_head']['common_heads']['vel']
+        cfg['bbox_head']['bbox_coder']['code_size'] = 8
+        cfg['bbox_head']['train_cfg']['code_weights'] = [1.0] * 8
+        model, results = build(cfg), []
+        for columns in (7, 9):
+            truth = sample(3)
+            boxes = truth.gt_instances_3d.bboxes_3d
+            boxes.tensor = boxes.tensor[:, :columns]
+            results.append(model.loss({'points': [cloud(200)]}, [truth])['layer_-1_loss_bbox'])
+        assert results[0].isfinite() and results[0] > 0 and results[1].isfinite()
+
+
+def _without_none(value):
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if item is not None}

@@ -253,3 +253,83 @@ def test_map_of_another_size_is_refused(head_outputs):
     head, _, _ = head_outputs()
     with pytest.raises(ValueError, match=r'the head expects \(64, 64\)'):
         head(torch.randn(1, head.in_channels, 32, 64))
+
+
+FAULTS = dict(
+    flat=(3, 0.0),
+    negative=(5, -1.0),
+    unknown_size=(4, math.nan),
+    unknown_centre=(0, math.nan),
+    infinite_centre=(1, math.inf),
+    unknown_yaw=(6, math.nan),
+)
+HEURISTIC = dict(type='HeuristicAssigner3D', iou_calculator=dict(type='RotatedOverlaps3D'))
+
+
+def with_fault(truth, fault):
+    """The same instances with a second one, which is no object."""
+    column, value = FAULTS[fault]
+    order = [0, 0, *range(1, len(truth))]
+    spoilt = copy.deepcopy(truth[order])
+    spoilt.bboxes_3d.tensor[1, column] = value
+    return spoilt
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+@pytest.mark.parametrize('assigner', ['hungarian', 'heuristic'])
+def test_a_box_without_size_takes_no_part(head_outputs, sample, fault, assigner):
+    head, features, outputs = head_outputs()
+    if assigner == 'heuristic':
+        head.bbox_assigner = TASK_UTILS.build(HEURISTIC)
+    truth, empty = sample(9).gt_instances_3d, sample(0).gt_instances_3d
+    results = []
+    for own in (truth, with_fault(truth, fault)):
+        losses = head.loss_by_feat(outputs, [own, empty])
+        total = sum(value for key, value in losses.items() if 'loss' in key)
+        (gradient,) = torch.autograd.grad(total, features, retain_graph=True)
+        results.append((losses, gradient))
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
+    assert results[0][0]['layer_-1_loss_bbox'] > 0
+
+
+def test_a_frame_of_boxes_without_size_is_all_background(head_outputs, sample):
+    head, _, outputs = head_outputs()
+    truth = [sample(3).gt_instances_3d, sample(0).gt_instances_3d]
+    truth[0].bboxes_3d.tensor[:, 3] = 0
+    losses = head.loss_by_feat(outputs, truth)
+    assert losses['layer_-1_loss_bbox'] == 0 and losses['loss_heatmap'].isfinite()
+    assert not head.get_targets(truth, outputs[0]).heatmap.any()
+
+
+@pytest.mark.parametrize('assigner', ['hungarian', 'heuristic'])
+def test_assigners_count_boxes_without_size_and_match_none(head_outputs, assigner):
+    head, _, _ = head_outputs()
+    truth = random_boxes(3, 7)
+    truth[1, 3] = 0
+    labels, found = torch.tensor([4, 5, 6]), truth[[2, 1, 0, 1]].clone()
+    found[:, 3:6] = 1
+    if assigner == 'heuristic':
+        result = TASK_UTILS.build(HEURISTIC).assign(found, truth, None, labels)
+    else:
+        logits = torch.zeros(1, 10, 4)
+        result = head.bbox_assigner.assign(found, truth, labels, logits, head.train_cfg)
+    assert result.gt_inds.tolist() == [3, 0, 1, 0]
+    assert result.labels.tolist() == [6, -1, 4, -1]
+
+
+def test_an_unknown_velocity_has_no_weight(head_outputs, sample):
+    head, features, outputs = head_outputs()
+    velocity = outputs[0][0]['vel']
+    velocity.retain_grad()
+    known = [sample(4).gt_instances_3d, sample(0).gt_instances_3d]
+    unknown = copy.deepcopy(known)
+    unknown[0].bboxes_3d.tensor[1:, 7:] = math.nan
+    losses = head.loss_by_feat(outputs, unknown)
+    losses['layer_-1_loss_bbox'].backward()
+    assert losses['layer_-1_loss_bbox'].isfinite() and features.grad.isfinite().all()
+    assert (velocity.grad != 0).any(dim=1).sum() == 1  # the query of the only known one
+    targets = [head.get_targets(truth, outputs[0]) for truth in (known, unknown)]
+    assert targets[1].num_pos == 4
+    for key in ('box_codes', 'box_weights'):
+        one, other = (getattr(target, key)[..., :8] for target in targets)
+        assert torch.equal(one, other), key

@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_object_sample_pastes_objects_with_their_points(database, name):
     assert results['gt_labels_3d'].dtype == np.int64
     assert sorted(results['gt_bboxes_3d'].tensor[4:, 0].tolist()) == [10, 20]
     assert len(results['points']) == number + 6
+
+
+def test_object_sample_pastes_no_box_without_size(database):
+    path = Path(database['info_path'])
+    infos = pickle.loads(path.read_bytes())
+    infos['car'][0]['box3d_lidar'][4] = 0
+    infos['pedestrian'][0]['box3d_lidar'][3] = np.nan
+    path.write_bytes(pickle.dumps(infos))
+    results = frame()
+    results['gt_bboxes_3d'] = results['gt_bboxes_3d'][:0]
+    results['gt_labels_3d'] = results['gt_labels_3d'][:0]
+    pasted = TRANSFORMS.build(dict(type='ObjectSample', db_sampler=database))(results)
+    assert pasted['gt_bboxes_3d'].tensor[:, 0].tolist() == [20]
 
 
 def test_object_sample_works_on_a_frame_without_boxes(database):

@@ -33,7 +33,7 @@ def teacher_model():
 def distill_model(teacher_model):
     """``configs/distill/bevfusion_crd_mini.py`` with a random teacher."""
     model = load('distill/bevfusion_crd_mini.py').model
-    _narrow(model.student)
+    model.student = _narrow(load('bevfusion/bevfusion_lidar_student_mini.py').model)
     model.teacher = dict(config=teacher_model, allow_random_weights=True)
     return model
 

@@ -139,12 +139,9 @@ def test_the_configs_layers_are_chosen_by_weight(config, on):
     assert sorted(distiller.links) == sorted(on)
     student, teacher = distiller.student, distiller.teachers['teacher'].model
     for name in on:
-        loss = cfg.model.links[name].loss
-        for model, channels in (
-            (student, loss.student_channels),
-            (teacher, loss.teacher_channels),
-        ):
-            assert channels == CHANNELS[name](model)
+        widths = distiller.links[name].loss.widths
+        assert widths['student_channels'] == CHANNELS[name](student)
+        assert widths['teacher_channels'] == CHANNELS[name](teacher)
 
 
 # What each linked layer puts out, read off the layer behind it.

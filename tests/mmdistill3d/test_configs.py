@@ -3,6 +3,7 @@
 import pytest
 from mmengine.registry import HOOKS, MODELS
 
+from mmdistill import read_student_config
 from tests.mmdistill3d.conftest import CONFIGS, load
 
 NAMES = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.glob('[a-z]*/*.py'))
@@ -19,6 +20,8 @@ def test_a_config_imports_what_its_pipeline_and_checkpoints_need(name):
 def test_a_config_builds_its_detector_and_its_hooks(name):
     """Distilled or plain; whole distillers are built where their recipes are tested."""
     cfg = load(name)
-    assert MODELS.build(cfg.model.get('student', cfg.model)) is not None
+    student = cfg.model.get('student')
+    model = cfg.model if student is None else read_student_config(student).model
+    assert MODELS.build(model) is not None
     for hook in cfg.get('custom_hooks', []):
         assert HOOKS.build(hook) is not None

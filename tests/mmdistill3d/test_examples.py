@@ -1,7 +1,9 @@
 """A made-up batch goes through the detectors that it is made up for."""
 
 import copy
+from pathlib import Path
 
+import mmdet3d
 import pytest
 import torch
 from mmengine.config import Config
@@ -41,6 +43,25 @@ def test_detectors_train_and_predict_on_their_example(repository, name):
     total, _ = model.parse_losses(model(**data, mode='loss'))
     assert total.isfinite()
     assert total > 0
+    with torch.no_grad():
+        found = model.eval().test_step(copy.deepcopy(batch))
+    assert [sample.sample_idx for sample in found] == [0, 1]
+
+
+def test_a_detector_on_single_images_gets_images_and_boxes_before_the_camera():
+    config = Path(mmdet3d.__file__).parent / '.mim/configs/smoke'
+    file = config / 'smoke_dla34_dlaneck_gn-all_4xb8-6x_kitti-mono3d.py'
+    if not file.is_file():
+        pytest.skip('mmdet3d was installed without its configs')
+    model = MODELS.build(Config.fromfile(file).model)
+    batch = example_batch(model)
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    assert total.isfinite()
+    for sample in batch['data_samples']:
+        assert (sample.gt_instances_3d.depths > 0).all()
+        boxes = sample.gt_instances.bboxes
+        assert (boxes[:, 2:] >= boxes[:, :2]).all()
     with torch.no_grad():
         found = model.eval().test_step(copy.deepcopy(batch))
     assert [sample.sample_idx for sample in found] == [0, 1]

@@ -167,6 +167,9 @@ def test_instances_survive_the_filters_of_a_pipeline(key):
     ids = instances.instance_id.tolist()
     assert ids[2] == -1 and len(set(ids)) == 3
     assert key == 'instance_token' or ids == [7, 10, -1]
+    unknown = copy.deepcopy(results)
+    unknown['gt_bboxes_3d'].tensor[3, 4] = torch.nan
+    assert step(unknown)['data_samples'].gt_instances_3d.instance_id.tolist() == ids
     fewer = {**results, 'gt_bboxes_3d': results['gt_bboxes_3d'][:3]}
     with pytest.raises(ValueError, match='4 boxes are annotated and 3 are left'):
         step(fewer)

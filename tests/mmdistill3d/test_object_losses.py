@@ -262,6 +262,7 @@ from mmengine.dist import get_rank
 from tests.mmdistill3d.test_object_losses import contrast_of
 torch.distributed.init_process_group('gloo')
 results = [contrast_of(numbers[get_rank()]) for numbers in ([[0], [1, 2]], [[1], [0, 2]])]
+results.append(contrast_of([[0], [1, 2]][get_rank()], flat=True))
 for result in results:
     for value in result:
         torch.distributed.all_reduce(value)
@@ -273,14 +274,16 @@ torch.distributed.destroy_process_group()
 """
 
 
-def contrast_of(numbers):
-    """The loss of some of the samples, and its gradients in the projectors."""
+def contrast_of(numbers, flat=False):
+    """The loss of some of the samples, maybe with a box without size, and its gradients."""
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 4, 12, 8), torch.randn(3, 6, 12, 8)
     loss = ObjectContrastLoss(
         4, 6, RANGE, embed_dims=5, axes='xy', same_class='ignore', gather=True
     )
     boxes, labels = ([part[number] for number in numbers] for part in (BOXES, LABELS))
+    if flat and 1 in numbers:
+        boxes[0], labels[0] = [[0.5, 0.5, -1, 4, 0, 1.5, 0.3]], [1]
     value = loss(student[numbers], teacher[numbers], data_samples=samples(boxes, labels))
     value.backward()
     return [value.detach(), *(parameter.grad for parameter in loss.parameters())]
@@ -295,6 +298,6 @@ def test_mean_and_gradients_over_ranks_are_those_of_one_process(tmp_path):
     command += [str(script), str(tmp_path / 'means.pt')]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    # with two objects and one, and with none on a rank
+    # with two objects and one, with none on a rank, and with one that has no size
     for means in torch.load(tmp_path / 'means.pt'):
         torch.testing.assert_close(means, contrast_of([0, 1, 2]))

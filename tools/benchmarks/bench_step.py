@@ -36,6 +36,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+from mmdistill import read_student_config
 from mmdistill.analysis.memory import resident_bytes
 from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.analysis.timing import milliseconds
@@ -131,7 +132,9 @@ def build_parts(
         only: Build what this part needs, and no more.
     """
     if only == 'student':
-        student = MODELS.build(cfg.model.student).to(get_device()).train()
+        student = (
+            MODELS.build(read_student_config(cfg.model.student).model).to(get_device()).train()
+        )
         return {'student': _step_of(student, cfg)}
     distiller = build_distiller(cfg, num_samples)
     (teacher,) = distiller.teachers.values()

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmdistill.reading.sparse import is_sparse
+
 
 @dataclass(frozen=True)
 class Returned:
@@ -46,9 +48,9 @@ def list_layers(model: nn.Module, batch: Any) -> list[Returned]:
     layers = []
     for name, values in outputs.items():
         for selectors, value in leaves(values[0]) if values else ():
-            is_sparse = not isinstance(value, Tensor)
-            tensor = value.features if is_sparse else value
-            size = tuple(value.spatial_shape) if is_sparse else tuple(tensor.shape[2:])
+            sparse = is_sparse(value)
+            tensor = value.features if sparse else value
+            size = tuple(value.spatial_shape) if sparse else tuple(tensor.shape[2:])
             kind = type(value).__name__
             layers.append(Returned(name + selectors, kind, tuple(tensor.shape), size, len(values)))
     return layers
@@ -56,7 +58,7 @@ def list_layers(model: nn.Module, batch: Any) -> list[Returned]:
 
 def leaves(value: Any, selectors: str = '') -> Iterator[tuple[str, Any]]:
     """Yield the selectors and value of every tensor, dense or sparse, in a structure."""
-    if isinstance(value, Tensor) or (hasattr(value, 'features') and hasattr(value, 'indices')):
+    if isinstance(value, Tensor) or is_sparse(value):
         yield selectors, value
     elif isinstance(value, dict):
         for key, item in value.items():

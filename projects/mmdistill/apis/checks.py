@@ -28,16 +28,22 @@ def check_data(cfg: Mapping[str, Any], loaders: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: naming the missing files and the commands that make them.
-        ValueError: the embedded data set was made by another version of its generator.
+        ValueError: an info file is of an old format, or the embedded data set was made by another
+            version of its generator.
     """
+    from mmdistill.utils.dataset import check_info_file
+
     missing: dict[str, list[str]] = {}
     for loader in loaders:
         for dataset in _leaf_datasets((cfg.get(loader) or {}).get('dataset')):
-            absent = [file for file in _info_files(dataset) if not file.exists()]
+            files = _info_files(dataset)
+            absent = [file for file in files if not file.exists()]
             for file in absent:
-                files = missing.setdefault(str(dataset.get('data_root') or file.parent), [])
-                if str(file) not in files:
-                    files.append(str(file))
+                named = missing.setdefault(str(dataset.get('data_root') or file.parent), [])
+                if str(file) not in named:
+                    named.append(str(file))
+            if dataset.get('ann_file') and files and files[0] not in absent:
+                check_info_file(files[0])
             name = _embedded(dataset.get('data_root'))
             if name and not absent:
                 # A generator that was killed leaves info files too: ask the set's own manifest.

@@ -1,7 +1,9 @@
-"""The data set below its wrappers, by whose indices memory banks are keyed."""
+"""The data set below its wrappers, by whose indices memory banks are keyed, and its info file."""
 
 from __future__ import annotations
 
+import pickletools
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import ConcatDataset
@@ -41,6 +43,41 @@ def number_samples(dataset: Any) -> int:
     if hasattr(dataset, 'dataset'):
         return number_samples(dataset.dataset)
     return len(dataset)
+
+
+def check_info_file(path: str | Path) -> None:
+    """Refuse an info file from before MMEngine's data sets; only its first bytes are read.
+
+    Args:
+        path: A pickle, ``dict(metainfo=..., data_list=[...])``; other files are not looked at.
+
+    Raises:
+        ValueError: It holds something else, as the files of MMDetection3D 1.0 do.
+    """
+    first = _first_item(path) if Path(path).suffix in ('.pkl', '.pickle') else None
+    if first in (None, 'metainfo', 'data_list'):
+        return
+    found = 'a list' if first == '[' else f'a dict that begins with {first!r}'
+    raise ValueError(
+        f'{path} holds {found}; MMEngine reads dict(metainfo=..., data_list=[...]), and '
+        'MMDetection3D before 1.1 wrote lists, or dicts of infos and metadata. Write it anew with '
+        "tools/create_data.py, or convert it with MMDetection3D's "
+        'tools/dataset_converters/update_infos_to_v2.py'
+    )
+
+
+def _first_item(path: str | Path) -> str | None:
+    """First key of a pickled dict, or ``'['`` of a list; None where the file is cut off before."""
+    with open(path, 'rb') as file:
+        try:
+            for operation, argument, _ in pickletools.genops(file):
+                if operation.name in ('EMPTY_LIST', 'LIST'):
+                    return '['
+                if isinstance(argument, str):
+                    return argument
+        except ValueError:  # reading all of it will say so
+            pass
+    return None
 
 
 class RaisedSamples:

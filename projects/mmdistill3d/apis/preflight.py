@@ -49,8 +49,7 @@ class Detection3D(Domain):
             batch = example_batch(known, count, POINTS_A_SWEEP * sweeps, BOXES)
             if batch is not None:
                 return batch
-        name = type(state.student).__name__
-        raise Skip(f'no data set is there, and {name} does not tell what frames it takes')
+        return super().made_up_batch(state, count)
 
     def measure_accuracy(self, state: State, name: str, model: Any) -> Finding:
         """mAP by centre distance, which needs no whole split; near zero it is a warning."""

@@ -13,13 +13,15 @@ from torch.nn import functional as F
 
 from mmdistill.losses.embedding import EmbeddingLoss
 from mmdistill.losses.infonce import GatherWithGradient
+from mmdistill.losses.reduce import divide
 from mmdistill.reading import Layer
 from mmdistill3d.grids import TEACHER, MapGrid
-from mmdistill3d.instances import annotated, boxes_of
+from mmdistill3d.instances import annotated, are_objects, boxes_of
 from mmdistill3d.losses.relational import check_bev_maps
 from mmdistill3d.roi import roi_features
 
 SAME_CLASS = ('negative', 'ignore')
+_IGNORED = -100
 
 
 @MODELS.register_module()
@@ -109,7 +111,7 @@ class ObjectContrastLoss(EmbeddingLoss):
         self.teacher_grid.bind(teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
-        """Return the loss of two maps; zero without boxes.
+        """Return the loss of two maps; zero without boxes. Boxes without size do not count.
 
         Args:
             student: ``(B, Cs, H, W)``.
@@ -123,33 +125,38 @@ class ObjectContrastLoss(EmbeddingLoss):
         instances = annotated(data_samples, len(student))
         boxes = boxes_of(instances)
         labels = torch.cat([item.labels_3d for item in instances]).to(student.device)
+        present = torch.cat([are_objects(item.bboxes_3d.tensor) for item in instances])
         with torch.autocast(student.device.type, enabled=False):
             mine = roi_features(student, boxes, self.grid(), self.size, self.expand)
             theirs = roi_features(
                 teacher.detach(), boxes, self.teacher_grid(), self.size, self.expand
             )
-            return self.loss_weight * self._contrast(*self.embed(mine, theirs), labels)
+            return self.loss_weight * self._contrast(
+                *self.embed(mine, theirs), labels, present.to(student.device)
+            )
 
-    def _contrast(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    def _contrast(
+        self, student: Tensor, teacher: Tensor, labels: Tensor, present: Tensor
+    ) -> Tensor:
         """InfoNCE of embeddings ``(N, D)``; the sum of nothing is a zero with gradients."""
-        count, first, every = len(student), 0, _Objects(student, teacher, labels)
+        first, ranks, every = 0, 1, _Objects(student, teacher, labels, present)
         if self.gather and dist.get_world_size() > 1:
             counts = dist.all_gather(torch.tensor(len(student), device=student.device))
             counts = [int(count) for count in counts]
-            count, first = sum(counts) / len(counts), sum(counts[: dist.get_rank()])
+            first, ranks = sum(counts[: dist.get_rank()]), len(counts)
             every = _gather(every, counts)
         own = torch.arange(first, first + len(student), device=student.device)
-        excluded = None
+        excluded = ~every.present[None]
         if self.same_class == 'ignore':
-            excluded = labels[:, None] == every.labels
-            excluded = excluded.scatter(1, own[:, None], False)
+            excluded = excluded | (labels[:, None] == every.labels)
+        excluded = excluded.expand(len(own), -1).scatter(1, own[:, None], False)
+        target = torch.where(present, own, _IGNORED)
         total = student.new_zeros(())
         for anchors, others in ((student, every.teacher), (teacher, every.student)):
             logits = anchors @ others.T / self.temperature
-            if excluded is not None:
-                logits = logits.masked_fill(excluded, -torch.inf)
-            total = total + F.cross_entropy(logits, own, reduction='sum')
-        return total / (2 * count if count else 1)
+            logits = logits.masked_fill(excluded, -torch.inf)
+            total = total + F.cross_entropy(logits, target, reduction='sum', ignore_index=_IGNORED)
+        return divide(total, 2 * every.present.sum() / ranks)
 
 
 class _Objects(NamedTuple):
@@ -158,6 +165,7 @@ class _Objects(NamedTuple):
     student: Tensor  # (N, D)
     teacher: Tensor  # (N, D)
     labels: Tensor  # (N,)
+    present: Tensor  # (N,); a box without size is no object
 
 
 def _gather(own: _Objects, counts: list[int]) -> _Objects:
@@ -167,7 +175,8 @@ def _gather(own: _Objects, counts: list[int]) -> _Objects:
         return own
     missing = most - len(own.labels)
     embeddings = F.pad(torch.stack([own.student, own.teacher]), (0, 0, 0, missing))
-    labels = torch.cat(dist.all_gather(F.pad(own.labels, (0, missing))))
-    present = torch.cat([torch.arange(count) + rank * most for rank, count in enumerate(counts)])
-    present = present.to(labels.device)
-    return _Objects(*GatherWithGradient.apply(embeddings)[:, present], labels[present])
+    keys = F.pad(torch.stack([own.labels, own.present.to(own.labels)], 1), (0, 0, 0, missing))
+    rows = torch.cat([torch.arange(count) + rank * most for rank, count in enumerate(counts)])
+    rows = rows.to(keys.device)
+    labels, present = torch.cat(dist.all_gather(keys))[rows].unbind(1)
+    return _Objects(*GatherWithGradient.apply(embeddings)[:, rows], labels, present > 0)

@@ -17,7 +17,7 @@ from mmdistill.losses.reduce import as_float
 from mmdistill.reading import Layer
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.grids import TEACHER, MapGrid
-from mmdistill3d.instances import annotated, boxes_of
+from mmdistill3d.instances import annotated, are_objects, boxes_of
 from mmdistill3d.roi import roi_features
 
 RELATIONS = ('cosine', 'gram')
@@ -95,7 +95,7 @@ class ObjectRelationLoss(LinkLoss):
         self.teacher_grid.bind(teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, *, data_samples: list | None) -> Tensor:
-        """Return the loss of two maps; zero without boxes.
+        """Return the loss of two maps; zero without boxes. Boxes without size do not count.
 
         Args:
             student: ``(B, Cs, H, W)``.
@@ -106,12 +106,18 @@ class ObjectRelationLoss(LinkLoss):
             ValueError: A feature is no map, or the batch has no annotations.
         """
         check_bev_maps(student, teacher)
-        boxes = boxes_of(annotated(data_samples, len(student)))
+        instances = annotated(data_samples, len(student))
+        boxes = boxes_of(instances)
         mine = self._relations(student, boxes, self.grid())
         theirs = self._relations(teacher.detach(), boxes, self.teacher_grid())
         if len(mine) == 0:
             return as_float(student).sum() * 0
-        return self.loss_weight * DISTANCES[self.distance](mine, theirs.to(mine.dtype))
+        counts = torch.cat([are_objects(item.bboxes_3d.tensor) for item in instances])
+        counts = counts.to(mine.device)[:, None, None]
+        # Boxes without size are alike on both sides, and the mean is then over the others.
+        mine, theirs = (torch.where(counts, part, 0) for part in (mine, theirs.to(mine.dtype)))
+        share = len(counts) / counts.sum().clamp(min=1)
+        return self.loss_weight * (DISTANCES[self.distance](mine, theirs) * share)
 
     def _relations(self, feature: Tensor, boxes: list[Tensor], grid: BEVGrid) -> Tensor:
         """Similarities ``(sum N_i, P, P)`` of the points of each box."""

@@ -1,5 +1,7 @@
 """Start-up checks name what is missing and the command that makes it."""
 
+import pickle
+
 import pytest
 
 from mmdistill.apis import check_checkpoint, check_config, check_data, check_teachers
@@ -101,3 +103,27 @@ def test_a_missing_config_shows_similar_ones_or_the_folder_to_run_from(tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match='It does below .*: run from there'):
         check_config('configs/distill/bevfusion_crd.py')
+
+
+@pytest.mark.parametrize(
+    ('content', 'found'),
+    [
+        ([dict(image=1)], 'a list'),
+        (dict(infos=[dict(token='a')], metadata=dict(version='v1.0-mini')), "with 'infos'"),
+        (dict(metadata=dict(version='v1.0-mini'), infos=[]), "with 'metadata'"),
+    ],
+)
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+def test_info_files_of_the_old_format_are_named_with_the_command_that_converts_them(
+    tmp_path, content, found, protocol
+):
+    (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(ValueError, match=rf'infos\.pkl holds .*{found}.*update_infos_to_v2\.py'):
+        check_data(loader(str(tmp_path), 'infos.pkl'), ['train_dataloader'])
+
+
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+def test_info_files_of_todays_format_pass(tmp_path, protocol):
+    for content in (dict(metainfo=dict(), data_list=[]), dict(data_list=[], metainfo=dict())):
+        (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(content, protocol))
+        check_data(loader(str(tmp_path), 'infos.pkl'), ['train_dataloader'])

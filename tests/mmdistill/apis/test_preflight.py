@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import METRICS
+from mmengine.registry import METRICS, MODELS
 
 from mmdistill.apis.preflight import Verdict, preflight
 from tests.mmdistill.tiny import TinyAccuracy, TinyClassifier, runner_config
@@ -16,6 +16,13 @@ class WholeSplitAccuracy(TinyAccuracy):
     def compute_metrics(self, results):
         assert len(results) == 12, 'samples are missing'
         return super().compute_metrics(results)
+
+
+@MODELS.register_module(force=True)
+class SilentClassifier(TinyClassifier):
+    """A model that does not say what it takes."""
+
+    example_batch = None
 
 
 @pytest.fixture
@@ -57,11 +64,19 @@ def test_a_metric_that_needs_the_whole_split_is_skipped_with_its_reason(
     assert Verdict.FAILED not in {verdict for some in verdicts.values() for verdict in some}
 
 
-def test_a_step_without_data_is_skipped_for_a_model_that_nobody_knows(check):
+def test_without_data_a_model_is_trained_on_the_batch_that_it_makes_up(check):
     model = dict(type='TinyClassifier', width=8)
     verdicts, text = check(model, train_dataloader=None, val_dataloader=None)
+    assert verdicts['step'] == [Verdict.OK], text
+    assert verdicts['cost'] == [Verdict.OK, Verdict.OK]
+    assert 'made-up batch of' in text
+
+
+def test_a_step_without_data_is_skipped_for_a_model_that_nobody_knows(check):
+    model = dict(type='SilentClassifier', width=8)
+    verdicts, text = check(model, train_dataloader=None, val_dataloader=None)
     assert verdicts['step'] == verdicts['cost'] == [Verdict.SKIPPED]
-    assert 'what samples of TinyClassifier look like' in text
+    assert 'what samples of SilentClassifier look like' in text
 
 
 def test_weights_of_another_model_fail(check, distiller_config, teacher_file):

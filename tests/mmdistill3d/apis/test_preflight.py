@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from lidarsim import Parameters, generate_dataset
+from mmdistill import read_student_config
 from mmdistill.apis import moved_paths
 from mmdistill.apis.preflight import Verdict, preflight
 from mmdistill3d.apis.preflight import mean_average_precision
@@ -51,6 +52,8 @@ def config(repository, data, teacher_file, monkeypatch):
 
 
 def narrowed(cfg):
+    if 'student' in cfg.model:
+        cfg.model.student = read_student_config(cfg.model.student).model
     model = cfg.model.get('student', cfg.model)
     limits = [-12.8, -12.8, -5.0, 12.8, 12.8, 3.0]
     model.data_preprocessor.voxelize_cfg.point_cloud_range = limits

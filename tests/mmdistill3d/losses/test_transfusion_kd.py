@@ -207,12 +207,21 @@ def test_half_precision_gives_a_finite_float32_loss(dtype):
     assert all(leaf.grad.isfinite().all() for leaf in leaves(student).values())
 
 
-def test_a_diverged_student_does_not_stop_the_matching():
+@pytest.mark.parametrize('key', ['center', 'dim', 'heatmap'])
+@pytest.mark.parametrize('value', [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize('side', ['student', 'teacher'])
+def test_a_diverged_query_costs_nothing_and_the_others_count(side, value, key):
     student, teacher = outputs(4, 0), outputs(4, 1)
     with torch.no_grad():
-        student['center'][0, 0, 0] = torch.inf
-        student['center'][1, 0, 1] = torch.nan
-    build()(student, teacher)
+        dict(student=student, teacher=teacher)[side][key][0, 0, 1] = value
+    # Every query has a partner, however far.
+    result = build(max_distance=1e3, heatmap_weight=1.0)(student, teacher)
+    result.backward()
+    assert result.isfinite() and result > 0
+    assert all(leaf.grad.isfinite().all() for leaf in leaves(student).values())
+    moved = student['height'].grad[:, 0].abs() > 0
+    assert moved.sum(1).tolist() == [3, 4]
+    assert side == 'teacher' or not moved[0, 1]
 
 
 def test_a_teacher_that_sees_nothing_costs_nothing():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.evaluator import Evaluator
 
 from mmdistill.apis.preflight.findings import Finding, Skip, ok
+from mmdistill.reading.shapes import example_of
 
 if TYPE_CHECKING:
     from mmdistill.apis.preflight.state import State
@@ -35,13 +36,16 @@ class Domain:
         return None
 
     def made_up_batch(self, state: State, count: int) -> Any:
-        """A raw batch of ``count`` samples, for checking a step where the data set is not there.
+        """A raw batch of ``count`` samples or fewer, for a step where the data set is not there.
 
         Raises:
             Skip: Nothing says what the model's samples look like.
         """
-        name = type(state.student).__name__
-        raise Skip(f'no data set is there, and nothing tells what samples of {name} look like')
+        batch = example_of(state.student)
+        if batch is None:
+            name = type(state.student).__name__
+            raise Skip(f'no data set is there, and nothing tells what samples of {name} look like')
+        return batch
 
     def measure_accuracy(self, state: State, name: str, model: Any) -> Finding:
         """How good a teacher is on a part of the validation data, by the config's own metrics.

@@ -31,7 +31,7 @@ def check_step(state: State) -> Iterator[Finding]:
     model = state.built_model()
     model.init_weights()
     model.to(state.device).train()
-    batch, what = training_batch(state, 1)
+    batch, _, what = training_batch(state, 1)
     state.optimizer, note = build_optimizer(state)
     if note:
         yield note
@@ -54,7 +54,7 @@ def check_cost(state: State) -> Iterator[Finding]:
     first = state.first_step.seconds
     fits = state.device != 'cpu' or first * batch_size * 2 < SECONDS
     size = batch_size if fits else 1
-    batch, what = training_batch(state, size)
+    batch, size, what = training_batch(state, size)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
@@ -70,14 +70,15 @@ def check_cost(state: State) -> Iterator[Finding]:
     yield _time(state, step_s * batch_size / size, f'{what}{note}')
 
 
-def training_batch(state: State, count: int) -> tuple[Callable[[], Any], str]:
-    """What gives a raw batch of the first samples, or of made-up ones; and what that is."""
+def training_batch(state: State, count: int) -> tuple[Callable[[], Any], int, str]:
+    """What gives a raw batch of the first samples, or of made-up ones; how many; what they are."""
     if 'train' in state.datasets:
         dataset = state.datasets['train']
         samples = [dataset[i % len(dataset)] for i in range(count)]
-        return lambda: state.collate(samples), f'batch of {count}'
+        return lambda: state.collate(samples), count, f'batch of {count}'
     batch = state.domain.made_up_batch(state, count)
-    return lambda: copy.deepcopy(batch), f'made-up batch of {count}'
+    size = len(batch.get('data_samples') or ()) or count
+    return lambda: copy.deepcopy(batch), size, f'made-up batch of {size}'
 
 
 def build_optimizer(state: State) -> tuple[Any, Finding | None]:

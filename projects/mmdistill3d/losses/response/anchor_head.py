@@ -174,8 +174,9 @@ class AnchorHeadKDLoss(LinkLoss):
         device = student[0][0].device
         key = (_map_sizes(student, mine), device)
         if key not in self._anchors:
-            first = _grid_anchors(mine, _map_sizes(student, mine), device)
-            second = _grid_anchors(theirs, _map_sizes(teacher, theirs), device)
+            # Made and compared on the CPU, so that the device need not tell the result.
+            first = _grid_anchors(mine, _map_sizes(student, mine))
+            second = _grid_anchors(theirs, _map_sizes(teacher, theirs))
             if first.shape != second.shape or not torch.allclose(first, second, atol=1e-4):
                 mine_name, their_name = (
                     ' '.join(str(head.prior_generator).split()) for head in (mine, theirs)
@@ -186,7 +187,7 @@ class AnchorHeadKDLoss(LinkLoss):
                     f'{tuple(second.shape)} from {their_name}; give both the same '
                     'anchor_generator and maps of the same size'
                 )
-            self._anchors[key] = first
+            self._anchors[key] = first.to(device, non_blocking=True)
         return self._anchors[key]
 
 
@@ -256,7 +257,7 @@ def _map_sizes(outputs: Sequence[list], head: nn.Module) -> tuple[tuple[int, int
     return tuple(tuple(size) for size in sizes)
 
 
-def _grid_anchors(head: nn.Module, sizes: tuple, device: torch.device) -> Tensor:
-    levels = head.prior_generator.grid_anchors(list(sizes), device=device)
+def _grid_anchors(head: nn.Module, sizes: tuple) -> Tensor:
+    levels = head.prior_generator.grid_anchors(list(sizes), device='cpu')
     parts = [part for level in levels for part in (level if isinstance(level, list) else [level])]
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])

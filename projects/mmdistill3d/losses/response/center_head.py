@@ -17,7 +17,7 @@ from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, mask_like
 from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
-from mmdistill3d.bev import BEVGrid
+from mmdistill3d.bev import BEVGrid, constants
 from mmdistill3d.classes import class_map, demand_same_number, regroup_tasks
 from mmdistill3d.connectors.align import BEVAligner
 from mmdistill3d.grids import TEACHER, MapGrid
@@ -241,7 +241,7 @@ class CenterHeadKDLoss(LinkLoss):
         }
         offset = maps['reg']
         size = tuple(offset.shape[1:3])
-        cell_m = offset.new_tensor(grid.cell_size_m(size))
+        cell_m = constants(grid.cell_size_m(size), offset)
         center = grid.centers_m(size, offset) + (offset - 0.5) * cell_m
         sizes = maps['dim'] if self.norm_bbox else log_size(maps['dim'])
         parts = [center, maps['height'], sizes, maps['rot']]

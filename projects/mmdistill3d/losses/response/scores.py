@@ -52,5 +52,9 @@ def scores_of(values: Tensor, kind: str) -> Tensor:
 
 
 def weighted_ratio(values: Tensor, weights: Tensor) -> Tensor:
-    """``sum(weights * values) / sum(weights)``; zero, with a gradient, where nothing counts."""
-    return (weights * values).sum() / weights.sum().clamp(min=_EPS)
+    """``sum(weights * values) / sum(weights)``; zero, with a gradient, where nothing counts.
+
+    Values without weight may be infinite.
+    """
+    weighted = torch.where(weights > 0, weights * values, 0)
+    return weighted.sum() / weights.sum().clamp(min=_EPS)

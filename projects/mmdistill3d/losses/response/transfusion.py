@@ -15,7 +15,7 @@ from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
 from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
-from mmdistill3d.bev import BEVGrid
+from mmdistill3d.bev import BEVGrid, constants
 from mmdistill3d.classes import class_map, demand_same_number
 from mmdistill3d.heads import LinkedHeads, find_head
 from mmdistill3d.losses.response.boxes import BoxDistance
@@ -37,11 +37,11 @@ class TransFusionKDLoss(LinkLoss):
 
     with class probabilities ``p``, BEV distance ``d`` of the decoded centres and the teacher's
     confidence ``c`` (the score that it would put on the box). Over the pairs nearer than
-    :math:`d_{max}`, with weights ``c``, the loss is the mean of class distance and box distance
-    (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With ``heatmap_weight``, the
-    student's dense heatmap is read, too, in the cell of every teacher query's decoded centre, and
-    drawn to the teacher's score of the peak where that query began: so it also learns of objects
-    to which it sent no query.
+    :math:`d_{max}` whose numbers are finite, with weights ``c``, the loss is the mean of class
+    distance and box distance (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With
+    ``heatmap_weight``, the student's dense heatmap is read, too, in the cell of every teacher
+    query's decoded centre, and drawn to the teacher's score of the peak where that query began: so
+    it also learns of objects to which it sent no query.
 
     Each side's queries are read in metres of its own range and cells. Where the ranges differ,
     queries outside the student's count nothing. Classes are joined by name where both models tell
@@ -182,11 +182,17 @@ class TransFusionKDLoss(LinkLoss):
                 min(self.num_queries or len(theirs), len(theirs), len(mine))
             )
             pairs, distance = self._match(mine, theirs)
-        mine_logits, mine_boxes = _take(mine.logits, pairs), _take(mine.boxes, pairs)
-        weights = theirs.confidence * (distance < self.max_distance)
-        classes = score_distance(mine_logits, theirs.logits.sigmoid(), self.form).sum(-1)
-        boxes = self.box_distance(mine_boxes, theirs.boxes)
-        loss = weighted_ratio(self.class_weight * classes + self.box_weight * boxes, weights)
+        values = [_take(mine.logits, pairs), _take(mine.boxes, pairs), theirs.logits, theirs.boxes]
+        near = distance < self.max_distance
+        # Also backwards a diverged query costs nothing: not its value alone is replaced.
+        near = near & torch.stack([part.isfinite().all(-1) for part in values]).all(0)
+        values = [torch.where(near[..., None], part, 0) for part in values]
+        classes = score_distance(values[0], values[2].sigmoid(), self.form).sum(-1)
+        boxes = self.box_distance(values[1], values[3])
+        loss = weighted_ratio(
+            self.class_weight * classes + self.box_weight * boxes,
+            torch.where(near, theirs.confidence, 0),
+        )
         if self.heatmap_weight:
             loss = loss + self.heatmap_weight * self._heatmap(student, mine_coder, theirs)
         return self.loss_weight * loss
@@ -225,7 +231,7 @@ class TransFusionKDLoss(LinkLoss):
         cost = torch.nan_to_num(theirs.confidence[..., None] * cost, nan=1e4, posinf=1e4)
         matched = [linear_sum_assignment(sample)[1] for sample in cost.cpu().numpy()]
         pairs = torch.stack([torch.from_numpy(columns) for columns in matched])
-        pairs = pairs.to(distance.device, torch.long)
+        pairs = pairs.to(distance.device, torch.long, non_blocking=True)
         return pairs, distance.gather(2, pairs[..., None]).squeeze(2)
 
     def _heatmap(self, student: dict[str, Tensor], coder: dict, theirs: Queries) -> Tensor:
@@ -233,13 +239,13 @@ class TransFusionKDLoss(LinkLoss):
         logits = as_float(student['dense_heatmap'])
         size = logits.shape[2:]
         cells = ((theirs.boxes[..., :2] - _start(coder, logits)) / _cell_m(coder, logits)).floor()
-        limits = cells.new_tensor(list(size))
+        limits = constants(size, cells)
         inside = ((cells >= 0) & (cells < limits)).all(-1)
-        cells = cells.nan_to_num().clamp(min=cells.new_zeros(2), max=limits - 1).long()
+        cells = cells.nan_to_num().clamp(min=torch.zeros_like(limits), max=limits - 1).long()
         flat = (theirs.labels * size[0] + cells[..., 0]) * size[1] + cells[..., 1]
         read = logits.flatten(1).gather(1, flat)
         return weighted_ratio(
-            score_distance(read, theirs.peak, self.form), theirs.confidence * inside
+            score_distance(read, theirs.peak, self.form), torch.where(inside, theirs.confidence, 0)
         )
 
 
@@ -252,7 +258,7 @@ class Queries:
         boxes: Boxes in metric form, ``(B, P, 8 or 10)``.
         labels: Class, ``(B, P)``.
         peak: Score of the class heatmap where the query began, ``(B, P)``.
-        confidence: Score of the box, ``(B, P)``.
+        confidence: Score of the box, ``(B, P)``; 0 where it is not a number.
     """
 
     logits: Tensor
@@ -315,7 +321,7 @@ def read_queries(outputs: dict[str, Tensor], coder: dict) -> Queries:
         boxes,
         labels,
         peaks.gather(2, of_class).squeeze(2),
-        scores.gather(2, of_class).squeeze(2),
+        scores.gather(2, of_class).squeeze(2).nan_to_num(nan=0.0),
     )
 
 
@@ -354,9 +360,9 @@ def _coder_of(head: nn.Module, role: str) -> dict:
 
 def _start(coder: dict, like: Tensor) -> Tensor:
     """Start (x, y) of the range in metres."""
-    return like.new_tensor(list(coder['pc_range'])[:2])
+    return constants(coder['pc_range'][:2], like)
 
 
 def _cell_m(coder: dict, like: Tensor) -> Tensor:
     """Size (x, y) of a BEV cell in metres."""
-    return like.new_tensor(list(coder['voxel_size'])[:2]) * coder['out_size_factor']
+    return constants(coder['voxel_size'][:2], like) * coder['out_size_factor']
