@@ -13,6 +13,10 @@ MAY_IMPORT = {
     'mmdistill': set(),
     'mmdistill3d': {'mmdistill', 'bevfusion'},
     'lidarsim': {'nuscenes_infos'},
+    'deploy': {'bevfusion'},
+    'mmdistill_hf': {'mmdistill'},
+    'medvl': {'mmdistill_hf'},
+    'videocls': {'mmdistill_hf'},
 }
 """Our packages that each may import; one that is not named may import none."""
 
