@@ -1,20 +1,16 @@
 # Another family by the same code: a BEVFusion teacher and a CenterPoint student. BEVFusion's maps
-# are [x, y], CenterPoint's [y, x], hence the transposition.
+# are [x, y], CenterPoint's [y, x]: the links join them by themselves.
 _base_ = ['../centerpoint/centerpoint_pillar_mini.py']
 custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
 
-layers = dict(
-    student='pts_neck[0]',
-    teacher='pts_neck[0]',
-    teacher_connector=dict(type='TransposeConnector'),
-)
+layers = dict(student='pts_neck[0]', teacher='pts_neck[0]')
 model = dict(
     _delete_=True,
     type='Distiller',
     student={{_base_.model}},
     teacher=dict(
         config='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
-        checkpoint='work_dirs/bevfusion_lidar_teacher_mini/epoch_5.pth',
+        checkpoint='configs/bevfusion/bevfusion_lidar_teacher_mini.pth',
     ),
     links=dict(
         neck_crd=dict(

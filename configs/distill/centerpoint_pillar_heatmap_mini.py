@@ -17,7 +17,6 @@ model = dict(
             teacher='pts_bbox_head',
             loss=dict(
                 type='CenterHeadKDLoss',
-                point_cloud_range={{_base_.point_cloud_range}},
                 heatmap_weight=5.0,
                 box_weight=0.25,
             ),

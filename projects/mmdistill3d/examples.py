@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmdistill3d.classes import num_classes
 from mmdistill3d.heads import find_head
+from mmdistill3d.reading import bev_encoder, bev_range
 
 GROUND_Z_M = -1.8  # below a sensor on a roof
 IMAGE_HW = (128, 256)
@@ -49,7 +50,7 @@ def example_batch(
         return _images(model, samples, boxes)
     if getattr(model, 'with_img_backbone', False):
         return None
-    limits, columns = point_range(model), point_columns(model)
+    limits, columns = bev_range(model), point_columns(model)
     if not isinstance(model, Base3DDetector) or limits is None or columns is None:
         return None
     rng = np.random.RandomState(0)
@@ -61,15 +62,6 @@ def example_batch(
     return {'inputs': {'points': clouds}, 'data_samples': truths}
 
 
-def point_range(model: nn.Module) -> tuple[float, ...] | None:
-    """Return a detector's ``(x, y, z, x, y, z)`` from low to high in metres; None if unknown."""
-    for module in model.modules():
-        limits = getattr(module, 'point_cloud_range', None)
-        if limits is not None and len(limits) == 6:
-            return tuple(float(value) for value in limits)
-    return None
-
-
 def point_columns(model: nn.Module) -> int | None:
     """Return how many numbers a point has that a detector reads; None if unknown."""
     encoder = getattr(model, 'voxel_encoder', None) or getattr(model, 'pts_voxel_encoder', None)
@@ -78,8 +70,7 @@ def point_columns(model: nn.Module) -> int | None:
         return encoder.in_channels - added - bool(getattr(encoder, '_with_distance', False))
     if hasattr(encoder, 'num_features'):
         return encoder.num_features
-    middle = getattr(model, 'middle_encoder', None) or getattr(model, 'pts_middle_encoder', None)
-    return getattr(middle, 'in_channels', None)
+    return getattr(bev_encoder(model), 'in_channels', None)
 
 
 def box_dim(model: nn.Module) -> int:
@@ -155,7 +146,7 @@ def _images(model: nn.Module, samples: int, boxes: int) -> dict[str, Any]:
         numbers[:, 2] = depth
         numbers[:, 3:6] = rng.uniform(1, 4, (boxes, 3))
         numbers[:, 6] = rng.uniform(-np.pi, np.pi, boxes)
-        truths.append(_camera_truth(numbers, cam2img, num_classes(model) or 1, index))
+        truths.append(_camera_truth(numbers, cam2img, num_classes(find_head(model)) or 1, index))
     return {'inputs': {'img': images}, 'data_samples': truths}
 
 

@@ -1,8 +1,11 @@
 """Classes of two models are joined by their names."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.registry import MODELS
+from mmengine.runner import Runner
 from torch import nn
 
 from mmdistill.classes import (
@@ -12,6 +15,7 @@ from mmdistill.classes import (
     class_names,
     config_classes,
 )
+from tests.mmdistill.tiny import runner_config
 
 STUDENT, TEACHER = ('car', 'cyclist', 'person'), ('person', 'car', 'truck', 'cyclist')
 
@@ -83,3 +87,51 @@ def test_logit_losses_follow_a_teacher_of_another_order_by_name(kind):
 def test_models_name_their_classes_as_mmengine_does():
     assert class_names(named(STUDENT)) == STUDENT
     assert class_names(named(None)) is None and class_names(nn.Module()) is None
+
+
+# ------------------------------------------------------------------ where the run starts
+QUADRANTS = ('a', 'b', 'c', 'd')
+
+
+def run(folder, model, teacher_file, teacher_classes):
+    """Train an epoch with a teacher whose checkpoint names its classes."""
+    content = torch.load(teacher_file)
+    content['meta'] = dict(dataset_meta=dict(classes=teacher_classes))
+    torch.save(content, teacher_file)
+    model['links'] = dict(
+        logits=dict(student='head', teacher='head', loss=dict(type='KDLoss')),
+        attention=model['links']['attention'],
+    )
+    config = runner_config(folder, copy.deepcopy(model), epochs=1)
+    config['train_dataloader']['dataset']['metainfo'] = dict(classes=QUADRANTS)
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner.model
+
+
+def test_a_run_joins_the_classes_of_its_data_and_of_the_teachers_checkpoint(
+    distiller_config, teacher_file, tmp_path
+):
+    model = run(tmp_path, distiller_config(), teacher_file, ('d', 'a', 'b', 'c'))
+    loss = model.links['logits'].loss
+    assert loss.columns.teacher_labels.tolist() == [1, 2, 3, 0]
+    assert class_names(model.student) == QUADRANTS
+
+
+def test_a_teacher_that_lacks_a_class_is_refused_before_the_first_step(
+    distiller_config, teacher_file, tmp_path
+):
+    with pytest.raises(ValueError, match=r"link 'logits'.*knows \['d'\].*'a', 'b', 'c', 'd'.*'x'"):
+        run(tmp_path, distiller_config(), teacher_file, ('a', 'b', 'c', 'x'))
+    assert not list(tmp_path.glob('epoch_*.pth'))
+
+
+def test_a_config_names_the_classes_before_any_file_is_read(distiller_config):
+    config = distiller_config()
+    whole = dict(model=config['teacher']['config'], class_names=list(QUADRANTS))
+    config['teacher']['config'] = whole
+    student = dict(model=config['student'], metainfo=dict(classes=QUADRANTS[::-1]))
+    config['student'] = dict(config=student)
+    config['links']['logits'] = dict(student='head', teacher='head', loss=dict(type='KDLoss'))
+    distiller = MODELS.build(config)
+    assert distiller.links['logits'].loss.columns.teacher_labels.tolist() == [3, 2, 1, 0]

@@ -4,9 +4,13 @@ import copy
 
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 
+from mmdistill.contracts import LinkLoss, SampleMemory
 from mmdistill.memory import ContrastMemory
+from mmdistill.utils.files import written_whole
 from tests.mmdistill.tiny import runner_config
 
 
@@ -143,6 +147,35 @@ def test_students_of_removed_checkpoints_are_removed_also_after_a_resume(model, 
         assert best.read_bytes() == before
 
 
+def test_a_resumed_run_that_keeps_fewer_checkpoints_keeps_no_more_students(model, tmp_path):
+    def hooks(kept):
+        return dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=kept))
+
+    train(tmp_path, model, epochs=3, default_hooks=hooks(3))
+    (tmp_path / 'mine_student.pth').write_bytes(b'not of this run')
+    train(tmp_path, model, epochs=3, default_hooks=hooks(1), resume=True)
+    names = {path.name for path in tmp_path.glob('*.pth')} - {'teacher.pth'}
+    assert names == {'epoch_3.pth', 'epoch_3_student.pth', 'mine_student.pth'}
+
+
+@HOOKS.register_module(force=True)
+class SaveEachIteration(Hook):
+    """Saves by the runner, past CheckpointHook."""
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        runner.save_checkpoint(runner.work_dir, 'now.pth', by_epoch=False)
+
+
+def test_what_others_save_changes_no_student(model, tmp_path):
+    names = ['DistillHook', 'StudentCheckpointHook', 'SaveEachIteration']
+    train(tmp_path, model, epochs=2, custom_hooks=[dict(type=name) for name in names])
+    assert not (tmp_path / 'now_student.pth').exists()
+    for epoch in (1, 2):
+        full = torch.load(tmp_path / f'epoch_{epoch}.pth')['state_dict']
+        student = torch.load(tmp_path / f'epoch_{epoch}_student.pth')['state_dict']
+        assert all(torch.equal(full['student.' + key], value) for key, value in student.items())
+
+
 def test_a_data_set_of_another_length_cannot_resume(model, tmp_path):
     train(tmp_path, model, epochs=1)
     config = runner_config(tmp_path, copy.deepcopy(model), resume=True)
@@ -167,12 +200,10 @@ def test_skipped_samples_are_reported_in_the_log(model, tmp_path):
 
 
 def test_a_failed_save_leaves_no_half_student_file(model, tmp_path):
-    from mmdistill.hooks.student_checkpoint_hook import save_atomically
-
     target = tmp_path / 'x_student.pth'
     target.write_bytes(b'old')
-    with pytest.raises(AttributeError):  # a local function cannot be pickled
-        save_atomically(dict(big=torch.ones(10), bad=lambda: 0), target)
+    with pytest.raises(AttributeError), written_whole(target) as partial:
+        torch.save(dict(big=torch.ones(10), bad=lambda: 0), partial)  # no pickle of a function
     assert target.read_bytes() == b'old'
     assert [path.name for path in tmp_path.iterdir() if 'x_student' in path.name] == [target.name]
 
@@ -221,3 +252,27 @@ def test_gradient_accumulation_updates_the_bank_and_the_schedule_each_iteration(
     moved = (memory.student_bank != fresh.student_bank).any(1)
     # Twelve samples in three iterations; the first iteration's link rests at weight 0.
     assert moved.sum() == 8
+
+
+@MODELS.register_module(force=True)
+class SpreadLoss(LinkLoss):
+    """A loss whose memory lies on several ranks."""
+
+    class Memory(SampleMemory):
+        counts_samples = False
+        is_spread = True
+
+    def __init__(self):
+        super().__init__()
+        self.memory = self.Memory()
+
+    def forward(self, student, teacher):
+        return student.mean()
+
+
+def test_spread_banks_under_ema_are_refused_before_the_run(distiller_config, tmp_path):
+    config = distiller_config()
+    config['links']['attention']['loss'] = dict(type='SpreadLoss')
+    hooks = [dict(type='DistillHook'), dict(type='EMAHook')]
+    with pytest.raises(ValueError, match='shard=True.*EMAHook'):
+        train(tmp_path, config, custom_hooks=hooks)

@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmdistill import Teacher
+from mmdistill.reading import build_recorder
 from mmdistill.teacher_cache import TeacherCache
 
 
@@ -111,3 +112,21 @@ def test_a_distiller_takes_it_by_config(distiller_config, batch, tmp_path):
         values.append(distiller.eval()(**batch, mode='loss')['distill/attention'])
     assert values[0] == values[1] > 0
     assert list((tmp_path / 'cache').glob('*/*.pt'))
+
+
+def test_sparse_tensors_are_kept(tmp_path):
+    from spconv.pytorch import SparseConvTensor
+
+    indices = torch.tensor([[0, 1, 2, 3], [1, 0, 0, 0]], dtype=torch.int32)
+    sparse = SparseConvTensor(torch.randn(2, 5), indices, [4, 4, 4], 2)
+    cache, layer = TeacherCache(tmp_path), build_recorder('encoder')
+    cache.write('batch', {layer: dict(stages=[sparse, torch.ones(2)])})
+    stages = cache.read('batch', [layer])[layer]['stages']
+    assert type(stages[0]) is SparseConvTensor and stages[0].batch_size == 2
+    assert stages[0].spatial_shape == [4, 4, 4]
+    torch.testing.assert_close(stages[0].dense(), sparse.dense())
+
+
+def test_what_cannot_be_kept_is_named(tmp_path):
+    with pytest.raises(ValueError, match='head is of type object.*remove teacher.cache'):
+        TeacherCache(tmp_path).write('batch', {build_recorder('head'): object()})

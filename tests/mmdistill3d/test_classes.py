@@ -184,3 +184,50 @@ def test_a_centre_head_is_taught_by_the_tasks_of_the_same_classes():
         [[task] for task in outputs[0]], [[task] for task in in_my_order], data_samples=samples
     )
     assert torch.equal(actual, expected)
+
+
+def queries(classes, labels, seed):
+    """Raw outputs of a TransFusion head with 6 queries on 8 x 20 cells."""
+    draw = torch.Generator().manual_seed(seed)
+    shapes = dict(center=2, height=1, dim=3, rot=2, vel=2, heatmap=classes)
+    outputs = {key: torch.randn(2, n, 6, generator=draw) for key, n in shapes.items()}
+    outputs['center'] = torch.rand(2, 2, 6, generator=draw) * torch.tensor([[8.0], [20.0]])
+    outputs['query_heatmap_score'] = torch.rand(2, classes, 6, generator=draw)
+    outputs['dense_heatmap'] = torch.randn(2, classes, 8, 20, generator=draw)
+    outputs['query_labels'] = torch.tensor([labels] * 2)
+    return outputs
+
+
+def transfusion_loss(student, teacher):
+    coder = dict(pc_range=[-4.0, -5.0], voxel_size=[0.5, 0.25], out_size_factor=2)
+    loss = MODELS.build(
+        dict(
+            type='TransFusionKDLoss',
+            student_coder=coder,
+            teacher_coder=coder,
+            max_distance=20.0,
+            heatmap_weight=1.0,
+        )
+    )
+    loss.bind_classes(named(student), named(teacher))
+    return loss
+
+
+def test_queries_are_taught_in_the_students_classes():
+    student = queries(3, [0, 1, 2, 0, 1, 2], 0)
+    teacher = queries(4, [0, 1, 3, 0, 1, 3], 1)
+    by_name = {
+        **teacher,
+        **{key: teacher[key][:, ORDER] for key in ('heatmap', 'query_heatmap_score')},
+        'query_labels': torch.tensor([[2, 0, 1, 2, 0, 1]] * 2),
+    }
+    expected = transfusion_loss(STUDENT, STUDENT)(student, by_name)
+    assert torch.equal(transfusion_loss(STUDENT, TEACHER)(student, teacher), expected)
+    trucks = {**teacher, 'query_labels': torch.full((2, 6), 2)}
+    assert transfusion_loss(STUDENT, TEACHER)(student, trucks) == 0
+
+
+def test_a_teacher_that_lacks_a_class_is_refused_with_both_lists():
+    for kind in ('TransFusionKDLoss', 'AnchorHeadKDLoss', 'KDLoss'):
+        with pytest.raises(ValueError, match=r"\['truck'\].*'truck'.*, the teacher .*'cyclist'"):
+            MODELS.build(dict(type=kind)).bind_classes(named(TEACHER), named(STUDENT))

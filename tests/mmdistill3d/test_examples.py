@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmdistill3d.examples import box_dim, example_batch, point_columns, point_range
+from mmdistill3d.examples import box_dim, example_batch, point_columns
+from mmdistill3d.reading import bev_range
 
 CONFIGS = [
     'bevfusion/bevfusion_lidar_student_mini.py',
@@ -32,7 +33,7 @@ def test_detectors_train_and_predict_on_their_example(repository, name):
     before = torch.get_rng_state()
     batch = example_batch(model)
     assert torch.equal(torch.get_rng_state(), before)
-    limits = torch.tensor(point_range(model))
+    limits = torch.tensor(bev_range(model))
     for points, sample in zip(batch['inputs']['points'], batch['data_samples'], strict=True):
         assert points.shape[1] == point_columns(model)
         assert len(points) > 500

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmdistill.hooks.student_checkpoint_hook import save_atomically
+from mmdistill.utils.files import written_whole
 
 
 @pytest.fixture
@@ -107,13 +107,13 @@ def test_frames_without_boxes(distill_model, batch):
 
 def test_disk_full_while_a_student_is_saved(tmp_path):
     target = tmp_path / 'epoch_1_student.pth'
-    save_atomically(dict(state_dict=dict(a=torch.ones(1))), target)
+    torch.save(dict(state_dict=dict(a=torch.ones(1))), target)
     before = target.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # no file may grow further
     try:
-        with pytest.raises((OSError, RuntimeError)):
-            save_atomically(dict(state_dict=dict(a=torch.ones(100_000))), target)
+        with pytest.raises((OSError, RuntimeError)), written_whole(target) as partial:
+            torch.save(dict(state_dict=dict(a=torch.ones(100_000))), partial)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert target.read_bytes() == before

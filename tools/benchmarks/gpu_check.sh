@@ -99,7 +99,7 @@ sweeps=(../shared/data/nuscenes/*LIDAR_TOP*.bin)
 if ((${#sweeps[@]})); then
     full_size=()
     for config in configs/bevfusion/*.py; do
-        [[ $config == *_mini.py || $config == *_amp.py ]] || full_size+=("$config")
+        [[ $config == *_mini.py ]] || full_size+=("$config")
     done
     step compare_full "$PYTHON" tools/analysis/compare_models.py "${full_size[@]}" \
         --points "${sweeps[0]}" --out "$OUT/compare_full.json"

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 
 from mmdistill.checkpoints import student_part
 from mmdistill.hooks.distill_hook import find_distiller
+from mmdistill.utils.files import written_whole
 
 
 @HOOKS.register_module()
@@ -88,7 +89,8 @@ class StudentCheckpointHook(Hook):
         if not self._pending:
             return
         for path, content in self._pending.items():
-            save_atomically(content, student_path(path))
+            with written_whole(student_path(path)) as partial:
+                torch.save(content, partial)
         self._written |= self._pending.keys()
         self._pending = {}
         self._remove_students()
@@ -119,13 +121,3 @@ def student_path(checkpoint: str | Path) -> Path:
     """Return where the student of a training checkpoint lies."""
     path = Path(checkpoint)
     return path.with_name(f'{path.stem}_student{path.suffix}')
-
-
-def save_atomically(content: dict, path: Path) -> None:
-    """Save so that ``path`` either holds all of ``content`` or is as it was before."""
-    partial = path.with_name(path.name + '.partial')
-    try:
-        torch.save(content, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

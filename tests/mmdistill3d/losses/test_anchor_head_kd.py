@@ -5,6 +5,7 @@ import torch
 from mmengine.registry import MODELS
 
 import mmdistill3d  # noqa: F401  (registers)
+from mmdistill.reading import Layer, build_recorder
 
 RANGE = [-8.0, -6.0, -1.0, 8.0, 6.0, -1.0]
 SIZE = (6, 8)
@@ -227,3 +228,46 @@ def test_ssns_head_is_read_with_its_anchors_of_each_class():
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad is not None for p in student.bbox_head.heads.parameters())
+
+
+def two_stage(channels):
+    """A detector whose anchors are those of its region proposals, as PartA2 and PV-RCNN."""
+    model = detector(channels)
+    model.rpn_head = model.bbox_head
+    del model.bbox_head
+    return model
+
+
+def test_the_head_of_a_linked_rpn_is_read_under_its_own_address():
+    torch.manual_seed(0)
+    student, teacher = two_stage(8), two_stage(12)
+    outputs = []
+    for seed, model in enumerate((student, teacher)):
+        draw = torch.Generator().manual_seed(seed)
+        feature = torch.randn(
+            2, model.rpn_head.in_channels, *SIZE, generator=draw, dtype=torch.float64
+        )
+        outputs.append(model.rpn_head([feature]))
+    models = dict(student_model=student, teacher_model=teacher)
+    loss = build()
+    with pytest.raises(ValueError, match='the boxes are decoded by its bbox_head'):
+        loss(*outputs, **models)
+    address = build_recorder('rpn_head')
+    loss.bind(Layer(address, student), Layer(address, teacher))
+    actual = loss(*outputs, **models)
+    for model in models.values():
+        model.bbox_head = model.rpn_head
+    assert torch.equal(actual, build()(*outputs, **models))
+
+
+def test_scores_are_joined_by_the_names_of_their_classes(pair):
+    student, teacher = pair
+    student.dataset_meta = dict(classes=('car', 'cyclist', 'person'))
+    teacher.dataset_meta = dict(classes=('person', 'car', 'cyclist'))
+    models = dict(student_model=student, teacher_model=teacher)
+    mine, theirs = run(student, 0), run(teacher, 1)
+    loss = build()
+    loss.bind_classes(student, teacher)
+    scores = theirs[0][0].unflatten(1, (4, 3))[:, :, [1, 2, 0]].flatten(1, 2)
+    expected = build()(mine, ([scores], *theirs[1:]), **models)
+    assert torch.equal(loss(mine, theirs, **models), expected)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch.nn import functional as F
 
 import mmdistill3d  # noqa: F401  (registers)
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.gaussians import class_gaussians
+from mmdistill3d.grids import MapGrid
 from tests.mmdistill3d.conftest import load
 from tests.mmdistill3d.losses.samples import sample_of
 
@@ -201,3 +203,17 @@ def test_dense_boxes_are_those_that_the_head_predicts():
             centres.append(decoded['bboxes'][0, :3])
         actual = loss(student, teacher)
     torch.testing.assert_close(actual, (centres[0] - centres[1]).abs().sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_teacher_of_another_range_teaches_boxes_where_they_lie(samples):
+    """The teacher's maps, laid into a wider range whose further cells are of another object."""
+    student, teacher = outputs(0), outputs(1)
+    wide = [RANGE[0] - 2, RANGE[1] - 2, RANGE[2], RANGE[3] + 2, RANGE[4] + 2, RANGE[5]]
+    wider = [
+        [{key: F.pad(value, (2, 2, 2, 2), value=3.0) for key, value in task[0].items()}]
+        for task in teacher
+    ]
+    expected = build(positions='gt')(student, teacher, data_samples=samples)
+    loss = build(positions='gt')
+    loss.teacher_grid = MapGrid(wide, 'yx')
+    torch.testing.assert_close(loss(student, wider, data_samples=samples), expected)
