@@ -1,10 +1,11 @@
 # Variables: PYTHON (interpreter that makes .venv), VENV, TORCH (what pip installs as torch),
-# SEED, QUICK=1 (demo in a few minutes), SLOW=0 (test without the slow ones), ARGS (more options
-# for pytest or tools/demo.py).
+# SEED, QUICK=1 (demo in a few minutes), TEACHER=train (demo trains its teacher, too), SLOW=0 (test
+# without the slow ones), ARGS (more options for pytest or tools/demo.py).
 PYTHON ?= python3.11
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 SEED ?= 0
+TEACHER ?= shipped
 SLOW ?= 1
 BIN := $(VENV)/bin
 MARKS := $(if $(filter 0,$(SLOW)),not gpu and not slow,not gpu)
@@ -40,7 +41,7 @@ data: install ## generate the embedded data set in data/lidarsim
 	@$(BIN)/python tools/create_lidarsim.py --out data/lidarsim
 
 demo: install ## teacher, student alone, student distilled: train, evaluate, one table (QUICK=1: 5 min)
-	@$(BIN)/python tools/demo.py --seed $(SEED) $(if $(filter 1,$(QUICK)),--quick) $(ARGS)
+	@$(BIN)/python tools/demo.py --seed $(SEED) --teacher $(TEACHER) $(if $(filter 1,$(QUICK)),--quick) $(ARGS)
 
 demo-medical: install ## images with texts: teacher, student alone, five recipes, table (QUICK=1: 1 min)
 	@$(BIN)/python tools/create_medsim.py --out data/medsim
