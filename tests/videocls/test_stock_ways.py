@@ -1,4 +1,4 @@
-"""The mini chain through the common tools' functions: train, test, list layers, preflight, compare."""
+"""The mini chain through the common tools: train, test, list layers, preflight, compare."""
 
 import json
 from pathlib import Path
