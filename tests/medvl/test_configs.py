@@ -79,7 +79,7 @@ def test_full_size_links_fit_their_layers(data, tiny_root):
         *(f'distill/{name}' for name in model.links),
     }
     sum(losses.values()).backward()
-    connector = distiller.links['image_feature'].student_connector
+    (connector,) = distiller.links['image_feature'].student_connector
     assert connector.linear.weight.shape == (32, 512)
     assert connector.linear.weight.grad.abs().sum() > 0
 
