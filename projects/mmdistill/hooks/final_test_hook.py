@@ -14,8 +14,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from mmdistill.distiller import Distiller
-from mmdistill.hooks.student_checkpoint_hook import save_atomically, student_path
+from mmdistill.hooks.student_checkpoint_hook import student_path
 from mmdistill.utils.checkpoint import load_weights
+from mmdistill.utils.files import written_whole
 
 _STUDENT = 'student.'
 
@@ -93,7 +94,8 @@ class FinalTestHook(Hook):
                 continue
             self.files[name] = Path(runner.work_dir) / f'{kind}_{name}.pth'
             if is_main_process():
-                save_atomically(plain_weights(source), self.files[name])
+                with written_whole(Path(self.files[name])) as partial:
+                    torch.save(plain_weights(source), partial)
         barrier()
 
 
