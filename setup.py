@@ -8,6 +8,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+TRANSFORMERS = 'transformers==5.24.0'  # encoders of configs/video and configs/medvl; torch >= 2.6
+
 setup(
     name='mmdistill3d',
     version='0.1.0',
@@ -29,7 +31,12 @@ setup(
         'pillow',
         'scipy',
     ],
-    extras_require={'dev': ['pytest', 'pytest-xdist', 'ruff']},
+    extras_require={
+        'dev': ['pytest', 'pytest-xdist', 'ruff'],
+        'deploy': ['onnx==1.23.2', 'onnxscript==0.7.2', 'onnxruntime==1.32.0'],
+        'video': [TRANSFORMERS],
+        'medical': [TRANSFORMERS],
+    },
     classifiers=[
         'License :: OSI Approved :: Apache Software License',
         'Operating System :: POSIX :: Linux',

@@ -13,6 +13,10 @@ MAY_IMPORT = {
     'mmdistill': set(),
     'mmdistill3d': {'mmdistill', 'bevfusion'},
     'lidarsim': {'nuscenes_infos'},
+    'deploy': {'bevfusion'},
+    'mmdistill_hf': {'mmdistill'},
+    'medvl': {'mmdistill_hf'},
+    'videocls': {'mmdistill_hf'},
 }
 """Our packages that each may import; one that is not named may import none."""
 
@@ -45,7 +49,7 @@ def test_a_tool_is_a_command():
     for file in (ROOT / 'tools').rglob('*.py'):
         name = str(file.relative_to(ROOT))
         if not name.startswith(LONG):
-            assert len(file.read_text().splitlines()) <= 110, name
+            assert len(file.read_text().splitlines()) <= 130, name
 
 
 def test_mmdistill_needs_torch_and_mmengine_alone():

@@ -25,6 +25,19 @@ INSTALL_MMCV = (
     '--no-cache-dir mmcv==2.1.0'
 )
 INSTALL_SPCONV = 'pip install spconv-cu120==2.3.6 cumm-cu120==0.4.11'
+INSTALL_TRANSFORMERS = 'pip install transformers==5.24.0'
+OWN_PACKAGES = (
+    'mmdistill',
+    'mmdistill3d',
+    'bevfusion',
+    'lidarsim',
+    'nuscenes_infos',
+    'mmdistill_hf',
+    'videocls',
+    'videosim',
+    'medvl',
+    'medsim',
+)
 SPCONV_NAMES = ('spconv', *(f'spconv-cu{n}' for n in (111, 113, 114, 116, 117, 118, 120)))
 SPCONV_NAMES += tuple(f'spconv-cu{n}' for n in (121, 124, 126))
 
@@ -59,8 +72,10 @@ def main() -> int:
         'spconv': check_spconv,
         'nuscenes-devkit': check_devkit,
         'open3d': check_open3d,
+        'transformers': check_transformers,
+        'torchvision': check_torchvision,
     }
-    for name in ('mmdistill', 'mmdistill3d', 'bevfusion', 'lidarsim', 'nuscenes_infos'):
+    for name in OWN_PACKAGES:
         checks[name] = lambda name=name: check_own_package(name)
     can_run = True
     cures = []
@@ -199,6 +214,47 @@ def check_open3d() -> str:
     except (ImportError, OSError) as error:
         return f'does not load, only needed for 3D windows ({error})'
     return open3d.__version__
+
+
+def check_transformers() -> str:
+    """Encoders of the video and medical configs; everything else runs without them."""
+    try:
+        version = importlib.metadata.version('transformers')
+    except importlib.metadata.PackageNotFoundError as error:
+        raise Problem(
+            'not installed: configs/video and configs/medvl need it, nothing else',
+            f'{INSTALL_TRANSFORMERS}  (or pip install -e .[video,medical])',
+            fatal=False,
+        ) from error
+    if version != '5.24.0':
+        raise Problem(f'{version}, tested with 5.24.0', INSTALL_TRANSFORMERS, fatal=False)
+    torch = import_or_problem('torch', 'pip install torch==2.13.0')
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
+        raise Problem(
+            f'{version} needs torch >= 2.6, this is {torch.__version__}',
+            'a newer torch, for configs/video and configs/medvl only',
+            fatal=False,
+        )
+    return version
+
+
+def check_torchvision() -> str:
+    """Nothing here needs torchvision or timm, and pip replaces the torch that is there for them."""
+    torch = import_or_problem('torch', 'pip install torch==2.13.0')
+    pip_options = ' (and timm, open-clip-torch): pip would replace this torch; give it --no-deps'
+    try:
+        version = importlib.metadata.version('torchvision')
+    except importlib.metadata.PackageNotFoundError:
+        return f'not installed, not needed{pip_options}'
+    needs = importlib.metadata.requires('torchvision') or ()
+    wanted = next((item for item in needs if item.startswith('torch==')), '')
+    if wanted.removeprefix('torch==').split('+')[0] != torch.__version__.split('+')[0]:
+        raise Problem(
+            f'{version} asks for {wanted or "another torch"}, this is {torch.__version__}',
+            'pip uninstall torchvision timm  (nothing here needs them)',
+            fatal=False,
+        )
+    return f'{version}, not needed'
 
 
 def check_package(name: str, cure: str) -> str:

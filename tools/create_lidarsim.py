@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -10,7 +11,7 @@ from tools._start import prepare_process
 
 prepare_process()
 
-from lidarsim import Parameters, generate_dataset, verify_dataset
+from lidarsim import SIZES, Parameters, generate_dataset, verify_dataset
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,7 +19,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     defaults = Parameters()
-    parser.add_argument('--out', type=Path, default=Path('data/lidarsim'), help='data set folder')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data/lidarsim'),
+        help='data set folder; called lidarsim_large, it gets 120 and 40 scenes',
+    )
     parser.add_argument('--scenes', type=int, default=defaults.scenes, help='training scenes')
     parser.add_argument(
         '--val-scenes', type=int, default=defaults.val_scenes, help='validation scenes'
@@ -36,6 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
     parser.add_argument('--force', action='store_true', help='replace an existing data set')
     parser.add_argument('--stats', type=Path, metavar='DIR', help='print the statistics of DIR')
+    out = parser.parse_known_args()[0].out
+    if out.name in SIZES:
+        parser.set_defaults(**asdict(SIZES[out.name]))
     return parser.parse_args()
 
 

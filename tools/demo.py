@@ -26,6 +26,7 @@ from mmdistill.apis.demo import Demo
 from mmdistill.apis.demo_table import Row, write_table
 from mmdistill.apis.stages import Pipeline, StageError
 
+SHIPPED = Path('configs/bevfusion/bevfusion_lidar_teacher_mini.pth')
 QUICK_DATA = ('--scenes', '3', '--val-scenes', '1', '--frames', '4')
 
 
@@ -51,7 +52,12 @@ def main() -> None:
     table_file = demo.folder / 'table.md'
     if something_new or not table_file.exists():
         rows = [
-            Row(run.label, run.network, demo.folder / run.name / 'test', pipeline.seconds(run.name))
+            Row(
+                run.label,
+                run.network,
+                demo.folder / run.name / 'test',
+                pipeline.seconds(run.name) if run.weights is None else None,
+            )
             for run in runs
         ]
         write_table(rows, demo.folder, seed=args.seed, quick=args.quick)
@@ -68,6 +74,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--quick', action='store_true', help='tiny data, few iterations')
     parser.add_argument('--seed', type=int, default=0, help='seed of every training run')
+    parser.add_argument(
+        '--teacher',
+        choices=['shipped', 'train'],
+        default='shipped',
+        help=f'the weights of {SHIPPED}, or trained here first, on the frames of the demo',
+    )
     parser.add_argument('--work-dir', type=Path, help='where everything is written')
     parser.add_argument(
         '--parallel', type=int, default=min(2, os.cpu_count() or 1), help='stages at a time'
@@ -89,6 +101,7 @@ def read_demo(args: argparse.Namespace) -> Demo:
         folder=args.work_dir or Path('work_dirs') / ('demo_quick' if args.quick else 'demo'),
         seed=args.seed,
         quick=args.quick,
+        weights=SHIPPED if args.teacher == 'shipped' else None,
     )
 
 

@@ -15,6 +15,7 @@ model = dict(
             point_cloud_range={{_base_.point_cloud_range}},
             voxel_size=[0.2, 0.2, 0.4],
             max_voxels=[30000, 40000],
+            feature_scale=[0.04, 0.04, 0.5, 0.02, 6.0],  # x, y, z, intensity, time: all about 0.5
         )
     ),
     pts_middle_encoder=dict(

@@ -10,7 +10,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
-        checkpoint='work_dirs/bevfusion_lidar_teacher_mini/epoch_5.pth',
+        checkpoint='configs/bevfusion/bevfusion_lidar_teacher_mini.pth',
     ),
     links=dict(
         neck_crd=dict(

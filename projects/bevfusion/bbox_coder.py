@@ -90,7 +90,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         scores, labels = heatmap.max(dim=1)
         boxes = self.decode_boxes(rot, dim, center, height, vel)
         if filter:
-            keep = self._keep_mask(boxes, scores)
+            keep = self.keep_mask(boxes, scores)
         else:
             keep = torch.ones_like(scores, dtype=torch.bool)
         return [
@@ -114,11 +114,8 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
             parts.append(vel)
         return torch.cat(parts, dim=1).transpose(1, 2)
 
-    def _start_and_cell(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        start = constants(self.pc_range[:2], like)
-        return start, constants(self.voxel_size[:2], like) * self.out_size_factor
-
-    def _keep_mask(self, boxes: Tensor, scores: Tensor) -> Tensor:
+    def keep_mask(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """Which boxes (B, P, .) with scores (B, P) range and threshold keep, (B, P) bool."""
         keep = torch.ones_like(scores, dtype=torch.bool)
         if self.post_center_range is not None:
             limits = constants(self.post_center_range, boxes)
@@ -126,3 +123,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         if self.score_threshold:
             keep &= scores > self.score_threshold
         return keep
+
+    def _start_and_cell(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        start = constants(self.pc_range[:2], like)
+        return start, constants(self.voxel_size[:2], like) * self.out_size_factor

@@ -157,7 +157,7 @@ class BEVFusion(Base3DDetector):
         feats, coords, counts = [], [], []
         for index, cloud in enumerate(points):
             voxels, cells, num_points = self.pts_voxel_layer(cloud.float())
-            feats.append(voxels.sum(dim=1) / num_points[:, None])
+            feats.append(self.pts_voxel_layer.reduce(voxels, num_points))
             coords.append(torch.nn.functional.pad(cells, (1, 0), value=index))
             counts.append(num_points)
         return torch.cat(feats), torch.cat(coords), torch.cat(counts)

@@ -9,7 +9,7 @@ from .boxes import constants
 
 # Groups of classes that suppress each other, and the limit: squared metres for 'circle',
 # IoU for 'rotate'. Classes not named here are not suppressed.
-_GROUPS = {
+GROUPS = {
     'nuScenes': (((8,), 0.175), ((9,), 0.175)),
     'Waymo': (((0,), 0.7), ((1,), 0.7), ((2,), 0.7)),
 }
@@ -32,7 +32,7 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, test_cfg: dict) -> 
     keep = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     if nms_type is None:
         return keep
-    for classes, limit in _GROUPS.get(test_cfg['dataset'], ()):
+    for classes, limit in GROUPS.get(test_cfg['dataset'], ()):
         group = torch.isin(labels, constants(classes, labels)).nonzero().flatten()
         keep[group] = False
         if nms_type == 'circle':

@@ -22,9 +22,13 @@ class Voxelization(nn.Module):
         point_cloud_range: (x_min, y_min, z_min, x_max, y_max, z_max) in metres.
         max_num_points: Most points kept in a voxel, at least 1.
         max_voxels: Most voxels of a cloud; one number, or a pair (training, evaluation).
+        feature_scale: A factor for each column, which :meth:`reduce` lays on the averaged
+            features; None leaves them in metres, 0..255 and seconds, as the published detector has
+            them. Raw, the first convolution sees the time of a point 300 times weaker than its
+            intensity, and a short training never finds it.
 
     Raises:
-        ValueError: If the range is empty, or a size or limit is not positive.
+        ValueError: If the range is empty, a size or limit is not positive, or a factor is zero.
 
     Example:
         ``voxelize_cfg=dict(voxel_size=[0.075, 0.075, 0.2], max_num_points=10,
@@ -37,6 +41,7 @@ class Voxelization(nn.Module):
         point_cloud_range: Sequence[float],
         max_num_points: int,
         max_voxels: int | Sequence[int] = 20000,
+        feature_scale: Sequence[float] | None = None,
         deterministic: bool = True,
     ) -> None:
         super().__init__()
@@ -66,7 +71,13 @@ class Voxelization(nn.Module):
                 f'point_cloud_range {list(point_cloud_range)} with voxel_size {list(voxel_size)} '
                 'holds no voxel; the order is (x_min, y_min, z_min, x_max, y_max, z_max)'
             )
+        if feature_scale is not None and not all(feature_scale):
+            raise ValueError(
+                f'feature_scale is {list(feature_scale)}; a factor of zero would hide a column '
+                'from the network: leave it out of the points instead (use_dim of the loaders)'
+            )
         self.voxel_size = list(voxel_size)
+        self.feature_scale = None if feature_scale is None else [float(f) for f in feature_scale]
         self.point_cloud_range = list(point_cloud_range)
         self.max_num_points = int(max_num_points)
         self.max_voxels = limits
@@ -75,6 +86,8 @@ class Voxelization(nn.Module):
         self.register_buffer('_size', size, persistent=False)
         # On the device of the points: to copy the sizes there in each pass would wait for it.
         self.register_buffer('_grid', self.grid_size.clone(), persistent=False)
+        scale = None if feature_scale is None else torch.tensor(self.feature_scale)
+        self.register_buffer('_scale', scale, persistent=False)
 
     @torch.no_grad()
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,6 +129,29 @@ class Voxelization(nn.Module):
         cells = self._cells_of(unique_ids[arrival])
         return voxels.view(-1, self.max_num_points, points.shape[1]), cells, num_points
 
+    def reduce(self, voxels: Tensor, num_points: Tensor) -> Tensor:
+        """Average the points of each voxel, and scale the columns by ``feature_scale``.
+
+        Args:
+            voxels: (M, max_num_points, C), zeros in unused slots.
+            num_points: (M,) points kept in each.
+
+        Returns:
+            (M, C).
+
+        Raises:
+            ValueError: ``feature_scale`` has not one factor for each column.
+        """
+        mean = voxels.sum(dim=1) / num_points[:, None]
+        if self._scale is None:
+            return mean
+        if len(self._scale) != mean.shape[1]:
+            raise ValueError(
+                f'feature_scale has {len(self._scale)} factors, the points have '
+                f'{mean.shape[1]} columns; give one for each'
+            )
+        return mean * self._scale
+
     def _drop_outside(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points inside the range, and the flat index of their cell."""
         cells = torch.floor((points[:, :3].float() - self._low) / self._size)
@@ -133,5 +169,6 @@ class Voxelization(nn.Module):
     def extra_repr(self) -> str:
         return (
             f'voxel_size={self.voxel_size}, point_cloud_range={self.point_cloud_range}, '
-            f'max_num_points={self.max_num_points}, max_voxels={self.max_voxels}'
+            f'max_num_points={self.max_num_points}, max_voxels={self.max_voxels}, '
+            f'feature_scale={self.feature_scale}'
         )

@@ -52,6 +52,13 @@ class Parameters:
                 raise ValueError(f'{name} is {value}, expected {low} to {high}')
 
 
+SIZES = {
+    'lidarsim': Parameters(),
+    'lidarsim_large': Parameters(scenes=120, val_scenes=40),
+}
+"""Data sets by the name of their folder: for the demo, and for comparisons of recipes."""
+
+
 def write_manifest(root: Path, parameters: Parameters) -> None:
     """Declare the data set in `root` complete."""
     files = data_files(root)

@@ -1,6 +1,6 @@
 """Knowledge distillation for any MMEngine model, configured by links between layers."""
 
-from mmdistill import connectors, hooks, losses, memory
+from mmdistill import connectors, evaluation, hooks, losses, memory
 from mmdistill.contracts import (
     Connector,
     LinkLoss,
@@ -47,6 +47,7 @@ __all__ = [
     '__version__',
     'allow_mmengine_checkpoints',
     'connectors',
+    'evaluation',
     'hooks',
     'losses',
     'memory',

@@ -92,6 +92,9 @@ def compare_links(distiller: Any, checkpoint: Mapping[str, Any]) -> LinkChanges:
             for key, parameter in distiller.links[name].named_parameters(prefix=f'links.{name}')
         )
     ]
+    for name, text in now.items():
+        if name not in kept and then.get(name) == text:
+            now[name] = f'{text}, with weights of other names or shapes'
     return LinkChanges(then, now, kept)
 
 
@@ -116,10 +119,8 @@ def carry_over(
             del weights[name]
         weights.update({prefix + name: own[name].clone() for name in anew})
     if 'optimizer' in checkpoint:
-        then, now = (
-            _parameters(distiller, checkpoint),
-            optimizer_parameters(distiller, optim_wrapper),
-        )
+        then = _parameters(distiller, checkpoint)
+        now = optimizer_parameters(distiller, optim_wrapper)
         lost = {name for name in now or () if _is_lost(name, changes.kept)}
         checkpoint['optimizer'] = _reorder(checkpoint['optimizer'], then, now, lost, optim_wrapper)
 

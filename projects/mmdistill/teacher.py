@@ -36,7 +36,8 @@ class Teacher:
     Args:
         config: Path of a config file, ``'package::path'`` of an installed package's config,
             a ``dict(model=...)``, or the model's dict itself.
-        checkpoint: Path or URL of its weights.
+        checkpoint: Path or URL of its weights; ``RUN/best`` and ``RUN/last`` are files of a run
+            (:func:`~mmdistill.utils.run_checkpoint.resolve_checkpoint`).
         allow_random_weights: Accept ``checkpoint=None``, for dry runs and benchmarks only.
         cache: Folder in which to keep what the linked layers returned for each batch, for later
             runs on the same batches; see :class:`~mmdistill.teacher_cache.TeacherCache`.
@@ -145,8 +146,8 @@ class Teacher:
             checkpoint = load_weights(self.checkpoint)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f'the {self.name} has no checkpoint at {self.checkpoint}; train it, or set '
-                f'teacher.checkpoint to the file that holds its weights'
+                f'the {self.name} has {error}; train it, or set teacher.checkpoint to the file '
+                'that holds its weights'
             ) from error
         load_strictly(self.model, checkpoint['state_dict'], f'{self.name} ({self.checkpoint})')
         self.meta = checkpoint.get('meta') or {}

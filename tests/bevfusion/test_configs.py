@@ -6,6 +6,8 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
+from tests.bevfusion import recording
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/bevfusion'
 STUDENTS = sorted(
     path.stem for path in CONFIGS.glob('*_student_*.py') if not path.stem.endswith('_mini')
@@ -20,18 +22,14 @@ def number_of_parameters(cfg):
     return sum(p.numel() for p in MODELS.build(cfg.model).parameters())
 
 
-def test_teacher_is_the_published_network(shared):
-    import json
-
+def test_teacher_is_the_published_network():
     model = MODELS.build(load('bevfusion_lidar_teacher').model)
-    ours = sorted([key, list(value.shape)] for key, value in model.state_dict().items())
-    published = json.loads((shared / 'golden/stock/keys.json').read_text())
-    assert ours == sorted([key, shape] for key, shape, _ in published)
+    assert recording.keys_of(model) == recording.keys('published')
 
 
-def test_teacher_settings_are_the_published_ones(shared):
+def test_teacher_settings_are_the_published_ones():
     """Settings that shape the result, given or derived, equal those of the published config."""
-    published = Config.fromfile(shared / 'golden/stock/config.py').model
+    published = Config.fromfile(recording.PUBLISHED).model
     ours = load('bevfusion_lidar_teacher').model
     for part in ('pts_backbone', 'pts_neck'):
         assert ours[part] == published[part]

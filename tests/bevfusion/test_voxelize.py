@@ -73,9 +73,30 @@ def test_training_and_evaluation_have_their_own_limit():
     assert len(layer.eval()(random_points())[1]) == 9
 
 
+def test_features_are_the_mean_of_the_points_times_the_scale_of_their_column():
+    scale = [0.5, 0.5, 1.0, 0.01, 6.0]
+    points = random_points()
+    plain, scaled = (Voxelization(SIZE, RANGE, 3, 40, feature_scale=s) for s in (None, scale))
+    voxels, _, counts = plain(points)
+    expected = np.stack([v[:n].mean(0) for v, n in zip(voxels.numpy(), counts, strict=True)])
+    np.testing.assert_allclose(plain.reduce(voxels, counts), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        scaled.reduce(voxels, counts), expected * np.float32(scale), rtol=1e-5, atol=1e-6
+    )
+    assert not scaled.state_dict()
+
+
+def test_a_scale_for_other_columns_is_refused():
+    layer = Voxelization(SIZE, RANGE, 3, feature_scale=[1.0, 1.0, 1.0])
+    voxels, _, counts = layer(random_points())
+    with pytest.raises(ValueError, match='3 factors, the points have 5 columns'):
+        layer.reduce(voxels, counts)
+
+
 @pytest.mark.parametrize(
     'change',
     [
+        dict(feature_scale=[1.0, 1.0, 1.0, 0.0, 1.0]),
         dict(max_num_points=-1),
         dict(max_voxels=[1, 2, 3]),
         dict(max_voxels=0),
@@ -86,7 +107,7 @@ def test_training_and_evaluation_have_their_own_limit():
 )
 def test_impossible_settings_are_refused(change):
     settings = dict(voxel_size=SIZE, point_cloud_range=RANGE, max_num_points=10, max_voxels=100)
-    with pytest.raises(ValueError, match=r'voxel|range'):
+    with pytest.raises(ValueError, match=r'voxel|range|scale'):
         Voxelization(**{**settings, **change})
 
 

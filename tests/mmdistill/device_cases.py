@@ -143,11 +143,11 @@ def embeddings(count):
     return torch.rand(2, count, 16, device=NAME).unbind()
 
 
-@pytest.mark.parametrize('positive, batch_negatives', [('row', False), ('current', True)])
-@pytest.mark.parametrize('normaliser', ['analytic', 'running', 'first_batch'])
+@pytest.mark.parametrize('positive', ['row', 'current'])
+@pytest.mark.parametrize('normaliser', ['analytic', 'first_batch'])
 @pytest.mark.parametrize('form', ['marginal', 'exact', 'shared'])
 @pytest.mark.parametrize('classes', [False, True])
-def test_banks_of_scenes(device, form, positive, normaliser, classes, batch_negatives):
+def test_banks_of_scenes(device, form, positive, normaliser, classes):
     memory = device.move(
         ContrastMemory(
             16,
@@ -156,7 +156,6 @@ def test_banks_of_scenes(device, form, positive, normaliser, classes, batch_nega
             positive=positive,
             normaliser=normaliser,
             exclude_same_class=classes,
-            batch_negatives=batch_negatives,
             num_samples=50,
         )
     )

@@ -36,12 +36,22 @@ def test_connectors_check_their_channels():
     for config in (
         dict(type='MLPProjector', in_channels=3),
         dict(type='ConvConnector', in_channels=3, out_channels=5),
+        dict(type='LinearConnector', in_channels=3, out_channels=5),
     ):
         connector = MODELS.build(config)
         with pytest.raises(ValueError, match=r'\(B, 3, ...\).*\(2, 4, 5, 5\)'):
             connector(torch.ones(2, 4, 5, 5))
         with pytest.raises(ValueError, match=r'a tuple of 1: add a selector'):
             connector((torch.ones(2, 3, 5, 5),))
+
+
+def test_linear_connector_takes_vectors():
+    connector = MODELS.build(dict(type='LinearConnector', in_channels=3, out_channels=5))
+    feature = torch.randn(2, 3)
+    expected = feature @ connector.linear.weight.T + connector.linear.bias
+    torch.testing.assert_close(connector(feature), expected)
+    with pytest.raises(ValueError, match=r'vectors \(B, C\), got \(2, 3, 4, 4\).*ConvConnector'):
+        connector(torch.ones(2, 3, 4, 4))
 
 
 @pytest.mark.parametrize('norm', [True, False])

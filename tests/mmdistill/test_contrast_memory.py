@@ -24,30 +24,28 @@ def embeddings(seed=0, count=B):
     return student.requires_grad_(), teacher.requires_grad_()
 
 
-def published(bank, student, teacher, index, weights, log_mean=None, extra=0):
-    """The formula with probabilities. ``weights[b]`` is a list of (row of the data set or
-    ``('batch', b)``, weight); weights of ``extra`` rows come on top of ``K``."""
-    n, k = bank.num_rows, bank.num_negatives + extra
+def published(bank, student, teacher, index, weights, log_mean=None):
+    """The formula with probabilities. ``weights[b]`` is a list of (row of the data set, weight)."""
+    n, k = bank.num_rows, bank.num_negatives
     means = log_mean or [1 / (2 * D * T**2)] * 2
     c = k / n
     total = 0.0
     for b in range(len(index)):
-        for anchor, fresh, rows, mean in (
-            (student[b], teacher, bank.teacher_bank, means[0]),
-            (teacher[b], student, bank.student_bank, means[1]),
+        for anchor, rows, mean in (
+            (student[b], bank.teacher_bank, means[0]),
+            (teacher[b], bank.student_bank, means[1]),
         ):
             z = n * math.exp(mean)
             positive = torch.exp(anchor @ rows[index[b]] / T) / z
             total = total - torch.log(positive / (positive + c + 1e-7)) / len(index)
             for row, weight in weights[b]:
-                values = fresh[row[1]].detach() if isinstance(row, tuple) else rows[row]
-                out = torch.exp(anchor @ values / T) / z
+                out = torch.exp(anchor @ rows[row] / T) / z
                 total = total - weight * torch.log(c / (out + c + 1e-7)) / len(index)
     return total
 
 
-def assert_same(bank, student, teacher, index, weights, tolerance=1e-12, extra=0, **arguments):
-    expected = published(bank, student, teacher, index, weights, extra=extra)
+def assert_same(bank, student, teacher, index, weights, tolerance=1e-12, **arguments):
+    expected = published(bank, student, teacher, index, weights)
     expected_grads = torch.autograd.grad(expected, (student, teacher))
     torch.manual_seed(11)
     actual = bank(student, teacher, index, **arguments)
@@ -111,57 +109,26 @@ def test_rows_of_the_same_class_are_left_out(form):
         bank(*student_teacher, index)
 
 
-def test_other_embeddings_of_the_batch_are_further_negatives():
-    bank = memory(batch_negatives=True)
-    index = torch.tensor([0, 3, 3, 22, 7])
-    weights = []
-    for b in range(B):
-        rows = [(row, 12 / 22) for row in range(23) if row != index[b]]
-        others = [other for other in range(B) if index[other] != index[b]]
-        weights.append(rows + [(('batch', other), (B - 1) / len(others)) for other in others])
-    assert_same(bank, *embeddings(), index, weights, extra=B - 1)
-
-
-def test_other_embeddings_of_the_same_class_are_no_negatives_either():
-    bank = memory(batch_negatives=True, exclude_same_class=True)
-    labels = torch.tensor([0, 1, 0, -1, -1])
-    weights = []
-    for b in range(B):
-        rows = [(row, 12 / 22) for row in range(23) if row != b]
-        others = [o for o in range(B) if o != b and (labels[b] < 0 or labels[o] != labels[b])]
-        weights.append(rows + [(('batch', other), (B - 1) / len(others)) for other in others])
-    assert_same(bank, *embeddings(), torch.arange(B), weights, extra=B - 1, labels=labels)
-
-
 def observed_log_mean(anchors, rows):
     return math.log(float(torch.exp(anchors.detach() @ rows.T / T).mean()))
 
 
-def test_the_normaliser_can_be_of_the_first_batch_or_running():
+def test_the_normaliser_can_be_of_the_first_batch():
     index = torch.arange(B)
     weights = [[(row, 12 / 22) for row in range(23) if row != b] for b in range(B)]
-    for kind in ('first_batch', 'running'):
-        bank = memory(normaliser=kind)
-        mean = [None, None]
-        for step in range(3):
-            student, teacher = embeddings(step)
-            now = [
-                observed_log_mean(student, bank.teacher_bank),
-                observed_log_mean(teacher, bank.student_bank),
-            ]
-            for side in (0, 1):
-                if mean[side] is None:
-                    mean[side] = now[side]
-                elif kind == 'running':
-                    mix = 0.9 * math.exp(mean[side]) + 0.1 * math.exp(now[side])
-                    mean[side] = math.log(mix)
-            expected = published(bank, student, teacher, index, weights, log_mean=mean)
-            torch.testing.assert_close(bank(student, teacher, index), expected)
+    bank, mean = memory(normaliser='first_batch'), None
+    for step in range(3):
+        student, teacher = embeddings(step)
+        mean = mean or [
+            observed_log_mean(student, bank.teacher_bank),
+            observed_log_mean(teacher, bank.student_bank),
+        ]
+        expected = published(bank, student, teacher, index, weights, log_mean=mean)
+        torch.testing.assert_close(bank(student, teacher, index), expected)
 
 
-@pytest.mark.parametrize('kind', ['first_batch', 'running'])
-def test_a_batch_that_is_not_finite_never_sets_the_normaliser(kind):
-    bank, twin = memory(normaliser=kind), memory(normaliser=kind)
+def test_a_batch_that_is_not_finite_never_sets_the_normaliser():
+    bank, twin = memory(normaliser='first_batch'), memory(normaliser='first_batch')
     bad = torch.full((B, D), math.inf, dtype=torch.float64)
     assert bank(bad, bad, torch.arange(B)) == 0
     for step in range(3):

@@ -150,8 +150,7 @@ torch.save(dict(loss=loss, bank=bank.student_bank), f'{{folder}}/rank{{rank}}.pt
 OPTIONS = dict(
     plain=dict(),
     classes=dict(exclude_same_class=True),
-    extra=dict(batch_negatives=True),
-    running=dict(normaliser='running'),
+    first=dict(normaliser='first_batch'),
     drawn=dict(form='exact'),
     rows=dict(positive='current', bank_dtype='bfloat16'),
 )

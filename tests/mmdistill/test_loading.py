@@ -77,6 +77,13 @@ def test_either_file_tests_alike_in_either_config(config, plain, distilled, tmp_
     assert metrics[0] and all(metric == metrics[0] for metric in metrics)
 
 
+def test_both_names_of_a_students_weight_are_stored_once(distilled):
+    state = weights(distilled / 'epoch_1.pth')
+    names = [name for name in state if 'student.' + name in state]
+    assert len(names) == 6
+    assert all(state[n].data_ptr() == state['student.' + n].data_ptr() for n in names)
+
+
 def test_a_training_checkpoint_with_the_distillers_names_alone_tests_in_the_plain_config(
     plain, distilled, tmp_path
 ):

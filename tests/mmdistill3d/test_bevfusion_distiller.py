@@ -81,6 +81,17 @@ def test_voxels_are_shared_when_the_voxelisation_is_equal(distill_model, batch):
     torch.testing.assert_close(shared, unshared)
 
 
+def test_a_teacher_of_other_feature_scales_gets_voxels_of_its_own(distill_model, batch):
+    scaled = copy.deepcopy(distill_model)
+    scaled['student'].data_preprocessor.voxelize_cfg.feature_scale = [1.0, 1.0, 1.0, 0.01, 6.0]
+    distiller = build(scaled).train()
+    calls = []
+    for model in (distiller.student, distiller.teachers['teacher'].model):
+        model.pts_voxel_layer.register_forward_hook(lambda *_: calls.append(1))
+    distiller(**batch, mode='loss')
+    assert len(calls) == 4  # two clouds, each for both
+
+
 def test_teacher_ends_before_its_head(distill_model, batch):
     distiller = build(distill_model).train()
     teacher = distiller.teachers['teacher'].model

@@ -53,11 +53,11 @@ def maps():
 
 def build(**config):
     torch.manual_seed(1)
-    return MODELS.build(dict(config, point_cloud_range=RANGE))
+    return MODELS.build(dict(dict(axes='xy', point_cloud_range=RANGE), **config))
 
 
 def crd():
-    objects = dict(type='object', point_cloud_range=RANGE, num_classes=3)
+    objects = dict(type='object', point_cloud_range=RANGE, axes='xy', num_classes=3)
     memory = dict(queue_length=4, negatives='all')
     torch.manual_seed(1)
     return MODELS.build(dict(type='CRDLoss', granularity=objects, memory=memory, **CHANNELS))

@@ -23,3 +23,42 @@ def test_an_empty_python_gets_the_commands_that_fill_it(repository):
 def run(repository, *python):
     command = [*python, str(repository / 'tools' / 'check_env.py')]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_the_extra_that_is_missing_is_a_warning_with_its_command(repository):
+    """As if transformers and torchvision were installed or not, by their metadata alone."""
+    found = check(repository, {'torchvision': ('0.29.1', ['torch==2.99.0'])})
+    assert "transformers: ('not installed" in found and 'pip install transformers==5.24.0' in found
+    assert "torchvision: ('0.29.1 asks for torch==2.99.0, this is" in found
+    found = check(repository, {'transformers': ('4.9.0', [])})
+    assert "transformers: ('4.9.0, tested with 5.24.0" in found
+    assert 'torchvision: not installed, not needed' in found
+    assert 'give it --no-deps' in found
+
+
+CHECK = """
+import importlib.metadata as metadata, sys
+sys.path.insert(0, sys.argv[1])
+sys.argv[0] = sys.argv[1] + '/tools/check_env.py'
+known = {known}
+def version(name):
+    if name not in known:
+        raise metadata.PackageNotFoundError(name)
+    return known[name][0]
+metadata.version, metadata.requires = version, lambda name: known[name][1]
+import runpy
+tool = runpy.run_path(sys.argv[0], run_name='tool')
+for name in ('transformers', 'torchvision'):
+    try:
+        print(f'{{name}}:', tool[f'check_{{name}}']())
+    except tool['Problem'] as problem:
+        print(f'{{name}}:', (str(problem), problem.cure, problem.fatal))
+"""
+
+
+def check(repository, known):
+    """What the two checks say where the installed distributions are as given."""
+    command = [sys.executable, '-c', CHECK.format(known=known), str(repository)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return result.stdout

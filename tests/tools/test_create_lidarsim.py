@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lidarsim import SIZES, Parameters, verify_dataset
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ['--scenes', '1', '--val-scenes', '1', '--frames', '2', '--azimuths', '180']
 
@@ -48,3 +50,12 @@ def test_statistics_of_a_missing_data_set_are_an_error(tmp_path):
     assert done.returncode == 1
     assert 'create_lidarsim.py --out' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_the_folders_name_says_how_large_the_data_set_is(tmp_path):
+    out = tmp_path / 'lidarsim_large'
+    done = run('--out', out, '--scenes', 1, '--frames', 2, '--azimuths', 90, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    parameters = verify_dataset(out)['parameters']
+    assert (parameters['scenes'], parameters['val_scenes']) == (1, 40)
+    assert SIZES['lidarsim'] == Parameters()

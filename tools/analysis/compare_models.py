@@ -19,6 +19,7 @@ from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
+import torch
 from mmengine.registry import init_default_scope
 from mmengine.utils import ProgressBar
 
@@ -34,21 +35,23 @@ MARKER = 'compare-models'
 def main() -> None:
     args = parse_args()
     nothing = [None] * len(args.configs)
+    names = [*args.configs, *args.exports]
     with end_with_a_sentence():
         configs = [load_config(path, args.cfg_options) for path in args.configs]
         if not args.points:
             check_data(configs[0], loaders=('test_dataloader',))
-        accuracies = [read_result(result) for result in args.results or nothing]
+        accuracies = [read_result(result) for result in args.results or [None] * len(names)]
     init_default_scope(configs[0].get('default_scope', 'mmdet3d'))
     checkpoints = args.checkpoints or nothing
     models = [load_model(cfg, path) for cfg, path in zip(configs, checkpoints, strict=True)]
     with end_with_a_sentence():
+        models += [load_export(folder) for folder in args.exports]
         batches = load_batches(args, configs[0])
     progress = ProgressBar(args.repeats * len(batches))
     costs = measure(models, batches, args.repeats, progress.update)
     rows = {
         path: {**own, **accuracy}
-        for path, own, accuracy in zip(args.configs, costs, accuracies, strict=True)
+        for path, own, accuracy in zip(names, costs, accuracies, strict=True)
     }
     frames = ', '.join(path.name for path in args.points or ()) or f'{len(batches)} frames'
     run = {**describe_run(), 'frames': frames}
@@ -58,6 +61,12 @@ def main() -> None:
         write(args.out, rows, run)
     if args.update_readme:
         update_readme(args.update_readme, table, marker=MARKER)
+
+
+def load_export(folder):
+    from deploy.evaluate import ExportedDetector
+
+    return ExportedDetector(folder, threads=torch.get_num_threads())
 
 
 def load_batches(args, cfg):
@@ -73,10 +82,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', help='config files; percentages are of the first')
     parser.add_argument('--checkpoints', nargs='+', help='one checkpoint a config, in their order')
     parser.add_argument(
+        '--exports',
+        nargs='+',
+        default=[],
+        metavar='DIR',
+        help='what export.py wrote: rows after those of the configs, with the size of the files',
+    )
+    parser.add_argument(
         '--results',
         nargs='+',
         metavar='PATH',
-        help='one a config: the metrics file or work dir of its evaluation by test.py, or -',
+        help='one a config and then one an export: the metrics file or work dir of its evaluation '
+        'by test.py or evaluate_export.py, or -',
     )
     parser.add_argument(
         '--points',
@@ -96,10 +113,13 @@ def parse_args() -> argparse.Namespace:
     )
     add_cfg_options(parser, 'entries to override in every config')
     args = parser.parse_args()
-    for name in ('checkpoints', 'results'):
+    for name, number in (
+        ('checkpoints', len(args.configs)),
+        ('results', len(args.configs) + len(args.exports)),
+    ):
         given = getattr(args, name)
-        if given and len(given) != len(args.configs):
-            parser.error(f'{len(args.configs)} configs but {len(given)} {name}')
+        if given and len(given) != number:
+            parser.error(f'{number} models but {len(given)} {name}')
     if len(set(args.configs)) < len(args.configs):
         parser.error('a config is named twice')
     return args

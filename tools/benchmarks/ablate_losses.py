@@ -5,7 +5,6 @@ frames as JSON, a Markdown table and a picture. What is finished is not done aga
 command goes on after a stop, and takes over earlier runs when configs are added.
 
 Example:
-    make demo                                    # trains the teacher that is taken by default
     python tools/benchmarks/ablate_losses.py
     python tools/benchmarks/ablate_losses.py configs/distill/losses/channel.py:pkd --seeds 0 1 2
 """
@@ -28,12 +27,12 @@ prepare_process()
 
 from mmengine.config import Config
 
-from mmdistill.analysis.results import last_validation
+from mmdistill.analysis.results import find_accuracy, last_validation
 from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.apis.stages import Pipeline, Stage, StageError
 
 ALONE = 'configs/bevfusion/bevfusion_lidar_student_mini.py'
-TEACHER = 'work_dirs/demo/teacher/train/epoch_5.pth'
+TEACHER = 'configs/bevfusion/bevfusion_lidar_teacher_mini.pth'
 FOLDERS = ('configs/distill/losses', 'configs/distill/combinations')
 
 
@@ -42,8 +41,8 @@ def main() -> None:
     os.chdir(ROOT)
     if not args.teacher.exists():
         sys.exit(
-            f'There is no teacher at {args.teacher}. Train it with `make demo`, or name another '
-            'checkpoint of configs/bevfusion/bevfusion_lidar_teacher_mini.py: --teacher FILE'
+            f'There is no teacher at {args.teacher}; name a checkpoint of '
+            'configs/bevfusion/bevfusion_lidar_teacher_mini.py: --teacher FILE'
         )
     configs = [ALONE, *(args.configs or default_configs())]
     runs = [(config, seed) for seed in args.seeds for config in configs]
@@ -171,9 +170,17 @@ def gather(runs: Sequence[tuple[str, int]], args: argparse.Namespace) -> dict[st
         **describe_run(),
         'epochs': args.epochs,
         'seeds': args.seeds,
-        'teacher': {'checkpoint': str(args.teacher), **last_validation(args.teacher.parent)},
+        'teacher': {'checkpoint': str(args.teacher), **teacher_accuracy(args.teacher)},
         'rows': rows,
     }
+
+
+def teacher_accuracy(checkpoint: Path) -> dict[str, float]:
+    """What the note beside shipped weights says, or the log of the run that saved a checkpoint."""
+    note = checkpoint.with_suffix('.json')
+    if note.exists():
+        return find_accuracy(json.loads(note.read_text())['metrics'])
+    return last_validation(checkpoint.parent)
 
 
 def write(report: dict[str, Any], args: argparse.Namespace) -> None:

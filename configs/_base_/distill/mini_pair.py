@@ -8,7 +8,7 @@ model = dict(
     student=dict(config='configs/bevfusion/bevfusion_lidar_student_mini.py'),
     teacher=dict(
         config='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
-        checkpoint='work_dirs/bevfusion_lidar_teacher_mini/epoch_5.pth',
+        checkpoint='configs/bevfusion/bevfusion_lidar_teacher_mini.pth',
     ),
     links=dict(),
 )

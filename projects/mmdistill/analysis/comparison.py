@@ -32,7 +32,8 @@ def measure(
     """What each model costs.
 
     Args:
-        models (Sequence[nn.Module]): in eval mode.
+        models (Sequence[nn.Module]): in eval mode; one that stands for files which another runtime
+            runs says their size as ``file_bytes``.
         batches (Sequence): for ``test_step``; all are timed, the first is counted.
         repeats (int): how often each batch is timed.
         progress (Callable): called when all models have had a turn, ``repeats * len(batches)``
@@ -56,6 +57,7 @@ def measure(
                 'processor_ms_per_frame': statistics.median(processor_times),
                 'frames_timed': len(times),
                 'peak_bytes': _peak_bytes(model, batches[0]),
+                'file_bytes': getattr(model, 'file_bytes', None),
             }
         )
     return costs
@@ -169,10 +171,14 @@ def _line(path: str, row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     low, high = row['ms_quartiles']
     peak = f'{row["peak_bytes"] / 2**20:.0f} MiB' if row.get('peak_bytes') else ''
     accuracy = [f'{row[name]:.3f}' if name in row else '' for name in ('mAP', 'NDS')]
+    size = f'{row["params"] / 1e6:.2f} M ({_percent(row["params"], first["params"])})'
+    macs = f'{dense + sparse:.1f} ({dense:.1f} + {sparse:.1f}; {_percent(dense + sparse, whole)})'
+    if row.get('file_bytes'):  # what runs elsewhere has files, and nothing that could be counted
+        size, macs, peak = f'{row["file_bytes"] / 1e6:.2f} MB of files', '', ''
     cells = [
         f'`{_label(path)}`',
-        f'{row["params"] / 1e6:.2f} M ({_percent(row["params"], first["params"])})',
-        f'{dense + sparse:.1f} ({dense:.1f} + {sparse:.1f}; {_percent(dense + sparse, whole)})',
+        size,
+        macs,
         f'{row["ms_per_frame"]:.0f} ({low:.0f} .. {high:.0f})',
         _relative(row['processor_ms_per_frame'], first['processor_ms_per_frame']),
         peak,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,21 @@ def read_result(path: str | None) -> dict[str, float]:
     return accuracy
 
 
-def last_validation(work_dir: Path) -> dict[str, float]:
-    """Read mAP and NDS from a training run's last validation.
+def last_validation(work_dir: Path, names: Sequence[str] = ('mAP', 'NDS')) -> dict[str, float]:
+    """Read metrics from a training run's last validation.
 
     Args:
         work_dir (Path): of ``tools/train.py``.
+        names (Sequence[str]): of the metrics, without the prefix of their evaluator.
 
     Raises:
-        FileNotFoundError: the run's log has none.
+        FileNotFoundError: the run's log has no validation with all of them.
     """
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
     for log in reversed(logs):
-        if accuracy := _last_accuracy(log):
+        if accuracy := _last_accuracy(log, names):
             return accuracy
-    raise FileNotFoundError(f'no validation with mAP and NDS is logged under {work_dir}')
+    raise FileNotFoundError(f'no validation with {" and ".join(names)} is logged under {work_dir}')
 
 
 def read_accuracy(test_dir: Path) -> dict[str, float]:
@@ -64,22 +66,24 @@ def read_accuracy(test_dir: Path) -> dict[str, float]:
     raise FileNotFoundError(f'No metrics file with mAP and NDS under {test_dir}.')
 
 
-def find_accuracy(metrics: dict[str, Any]) -> dict[str, float]:
-    """Pick mAP and NDS, under their plain names, out of what a metric returned."""
+def find_accuracy(
+    metrics: dict[str, Any], names: Sequence[str] = ('mAP', 'NDS')
+) -> dict[str, float]:
+    """Pick metrics, under their plain names, out of what an evaluator returned."""
     return {
         name: value
         for key, value in metrics.items()
-        for name in ('mAP', 'NDS')
+        for name in names
         if key.rsplit('/', 1)[-1] == name
     }
 
 
-def _last_accuracy(file: Path) -> dict[str, float]:
-    """The last mAP and NDS of a file with one JSON object, or one a line; nothing without both."""
+def _last_accuracy(file: Path, names: Sequence[str] = ('mAP', 'NDS')) -> dict[str, float]:
+    """The last metrics of a file with one JSON object, or one a line; nothing without all."""
     text = file.read_text()
     try:
         contents = [json.loads(text)]
     except json.JSONDecodeError:
         contents = [json.loads(line) for line in text.splitlines() if line.strip()]
-    found = (find_accuracy(content) for content in reversed(contents))
-    return next((accuracy for accuracy in found if len(accuracy) == 2), {})
+    found = (find_accuracy(content, names) for content in reversed(contents))
+    return next((accuracy for accuracy in found if len(accuracy) == len(names)), {})

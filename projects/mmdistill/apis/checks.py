@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mmdistill.utils.dataset import check_info_file
+from mmdistill.utils.run_checkpoint import resolve_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 """Has ``configs/`` in a clone; installed elsewhere, no config is suggested."""
 
-EMBEDDED = ('lidarsim',)
+EMBEDDED = ('lidarsim', 'videosim')
 """Embedded data sets. NAME is made by tools/create_NAME.py; the package NAME has
 ``verify_dataset(root)``, and leaves NAME.json where a data set is complete."""
 
@@ -63,7 +64,7 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
     """
     for teacher in _teachers(cfg.get('model') or {}):
         checkpoint = teacher.get('checkpoint')
-        if not isinstance(checkpoint, str) or '://' in checkpoint or Path(checkpoint).exists():
+        if not isinstance(checkpoint, str) or '://' in checkpoint or _is_there(checkpoint):
             continue
         config = teacher.get('config')
         trains = (
@@ -71,10 +72,11 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
             if isinstance(config, str)
             else 'Train it with the config given as model.teacher.config.'
         )
-        # train.py writes epoch_N.pth or iter_N.pth, whatever name the config waits for.
+        # train.py writes epoch_N.pth or iter_N.pth, whatever name the config waits for; RUN/best
+        # and RUN/last stand for files of the run.
         named = (
             'or name another one'
-            if Path(checkpoint).name.startswith(('epoch_', 'iter_'))
+            if Path(checkpoint).name.startswith(('epoch_', 'iter_', 'best', 'last'))
             else 'and name the checkpoint that it writes, or another one'
         )
         raise FileNotFoundError(
@@ -122,6 +124,13 @@ def check_checkpoint(path: str) -> None:
     beside = sorted(str(p) for p in Path(path).parent.glob('*.pth'))
     found = f'Beside it: {", ".join(beside)}.' if beside else 'There is no *.pth beside it.'
     raise FileNotFoundError(f'The checkpoint {path!r} does not exist. {found}')
+
+
+def _is_there(checkpoint: str) -> bool:
+    try:
+        return Path(resolve_checkpoint(checkpoint)).exists()
+    except FileNotFoundError:
+        return False
 
 
 def _leaf_datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:

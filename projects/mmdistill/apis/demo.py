@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmdistill.apis.config import as_arguments, moved_paths
 from mmdistill.apis.stages import Stage
+from mmdistill.utils.files import sha256
 
 QUICK_ITERATIONS = 12
 Options = dict[str, Any]
@@ -31,6 +32,8 @@ class Demo:
         folder (Path): for everything that is written.
         seed (int): of every training run.
         quick (bool): one epoch or a few iterations, to prove the chain.
+        weights (Path, optional): of a teacher that is trained already; without them it is
+            trained first.
     """
 
     teacher: str
@@ -42,13 +45,21 @@ class Demo:
     folder: Path
     seed: int = 0
     quick: bool = False
+    weights: Path | None = None
 
     def runs(self) -> list[Run]:
         """The three training runs, with the config entries that are overridden in each."""
-        teacher = Run('teacher', 'Teacher', self.teacher, self.options(self.teacher), self.teacher)
+        teacher = Run(
+            'teacher',
+            'Teacher',
+            self.teacher,
+            self.options(self.teacher),
+            self.teacher,
+            weights=self.weights,
+        )
         student, distilled = self.options(self.student), self.options(self.distilled)
         distilled['model.teacher.checkpoint'] = str(last_checkpoint(teacher, self.folder))
-        needs = ('data', 'teacher')
+        needs = ('data', 'teacher') if self.weights is None else ('data',)
         return [
             teacher,
             Run('student', 'Student, alone', self.student, student, self.student),
@@ -62,6 +73,7 @@ class Demo:
     def stages(self, runs: Sequence[Run]) -> list[Stage]:
         """Data, then training and evaluation of each run, then the measurement."""
         python = sys.executable
+        weights = None if self.weights is None else sha256(self.weights)
         data = Stage(
             'data',
             [python, *self.make_data],
@@ -75,17 +87,19 @@ class Demo:
                 + ['--work-dir', str(self.folder / run.name / 'train'), *as_arguments(run.options)],
                 outputs=[last_checkpoint(run, self.folder)],
                 needs=run.needs,
-                key={'config': config_content(run.config)},
+                key={'config': config_content(run.config), 'weights': weights},
                 folder=self.folder / run.name / 'train',
             )
             for run in runs
+            if run.weights is None
         ]
         evaluation = [
             Stage(
                 f'{run.name}_test',
                 [python, 'tools/test.py', run.config, str(last_checkpoint(run, self.folder))]
                 + ['--work-dir', str(self.folder / run.name / 'test'), *as_arguments(run.options)],
-                needs=(run.name,),
+                needs=(run.name,) if run.weights is None else run.needs,
+                key={'weights': weights},
                 folder=self.folder / run.name / 'test',
             )
             for run in runs
@@ -102,7 +116,7 @@ class Demo:
             + ['--checkpoints', *checkpoints, '--out', str(out)]
             + as_arguments({**teacher.options, **student.options}),
             outputs=[out],
-            needs=(teacher.name, student.name),
+            needs=tuple(run.name for run in (teacher, student) if run.weights is None),
             alone=True,
         )
 
@@ -118,6 +132,7 @@ class Run:
         options (dict): config entries to override.
         network (str): config of the plain detector that is trained.
         needs (tuple[str, ...]): stages that come before.
+        weights (Path, optional): of a run that was made elsewhere, and is not made again.
     """
 
     name: str
@@ -126,6 +141,7 @@ class Run:
     options: Options
     network: str
     needs: tuple[str, ...] = ('data',)
+    weights: Path | None = None
 
 
 def demo_options(cfg: Config, data_root: str, seed: int, quick: bool) -> Options:
@@ -144,6 +160,8 @@ def demo_options(cfg: Config, data_root: str, seed: int, quick: bool) -> Options
 
 def last_checkpoint(run: Run, folder: Path) -> Path:
     """Where MMEngine leaves the checkpoint of a run's last epoch or iteration."""
+    if run.weights is not None:
+        return run.weights
     cfg = load(run.config)
     cfg.merge_from_dict(run.options)
     schedule: Mapping[str, Any] = cfg.train_cfg

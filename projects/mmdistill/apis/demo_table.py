@@ -25,13 +25,14 @@ class Row:
         label (str): what the row is called.
         network (str): config of the plain detector, as named in ``compare.json``.
         test_dir (Path): work dir of its evaluation.
-        training_s (float): wall time of its training, in seconds.
+        training_s (float, optional): wall time of its training, in seconds; None for a model
+            that was not trained here.
     """
 
     label: str
     network: str
     test_dir: Path
-    training_s: float
+    training_s: float | None
 
 
 def write_table(rows: Sequence[Row], folder: Path, seed: int, quick: bool) -> str:
@@ -74,11 +75,13 @@ def as_markdown(content: dict[str, Any]) -> str:
     """Format what ``write_table`` has gathered."""
     lines = [_HEADER.rstrip('\n')]
     for row in content['rows']:
+        seconds = row['training_s']
+        training = 'shipped' if seconds is None else f'{seconds / 60:.1f} min'
         dense, sparse = row['dense_macs'] / 1e9, row['sparse_macs'] / 1e9
         lines.append(
             f'| {row["name"]} | {row["params"] / 1e6:.3f} M '
             f'| {dense + sparse:.2f} ({dense:.2f} + {sparse:.2f}) | {row["ms_per_frame"]:.0f} '
-            f'| {row["mAP"]:.3f} | {row["NDS"]:.3f} | {row["training_s"] / 60:.1f} min |'
+            f'| {row["mAP"]:.3f} | {row["NDS"]:.3f} | {training} |'
         )
     quick = (
         ' A quick run: it proves the chain, its accuracies mean nothing.'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -40,7 +42,8 @@ class MMDLoss(ItemLoss):
         kernel: ``'linear'``, ``'polynomial'`` or ``'rbf'``.
         degree: ``d`` of the polynomial.
         offset: ``c`` of the polynomial.
-        bandwidth: :math:`\sigma` of ``'rbf'``; ``None`` for the default above.
+        bandwidth: :math:`\sigma` of ``'rbf'``; ``None`` for the default above; a list for the mean
+            of the losses with each, so that near and far items both count.
         normalize: Scale items to unit length first.
         loss_weight: Factor of the loss.
     """
@@ -51,12 +54,15 @@ class MMDLoss(ItemLoss):
         kernel: str = 'rbf',
         degree: int = 2,
         offset: float = 0.0,
-        bandwidth: float | None = None,
+        bandwidth: float | Sequence[float] | None = None,
         normalize: bool = True,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(items, loss_weight)
-        self.kernel = Kernel(kernel, degree, offset, bandwidth)
+        bandwidths = bandwidth if isinstance(bandwidth, Sequence) else [bandwidth]
+        if not bandwidths:
+            raise ValueError('bandwidth lists no length: give one or more, or None')
+        self.kernels = [Kernel(kernel, degree, offset, each) for each in bandwidths]
         self.normalize = normalize
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -79,6 +85,6 @@ class MMDLoss(ItemLoss):
             student, teacher = unit(student), unit(teacher)
         total = weight.sum(1)
         weight = divide(weight, total[:, None])
-        each = self.kernel.discrepancy(student, teacher, weight, weight)
+        each = sum(kernel.discrepancy(student, teacher, weight, weight) for kernel in self.kernels)
         groups = (total > 0).sum()
-        return each.sum() / groups.clamp(min=1)
+        return each.sum() / (groups.clamp(min=1) * len(self.kernels))

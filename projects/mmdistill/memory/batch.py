@@ -42,15 +42,3 @@ class Batch:
                     value = value.expand(len(self.index), -1)
                 parts[field.name] = torch.cat(dist.all_gather(value.contiguous()))
         return Batch(**parts)
-
-    def differs_from(self, other: Batch) -> Tensor:
-        """Say which samples of another batch are negatives: finite, of other rows and classes.
-
-        Returns:
-            ``(B, B')``; a negative label matches no class.
-        """
-        differs = (other.index != self.index[:, None]) & other.finite
-        if self.labels is not None:
-            labels = self.labels[:, None]
-            differs &= (other.labels != labels) | (labels < 0)
-        return differs

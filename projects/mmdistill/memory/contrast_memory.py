@@ -28,15 +28,13 @@ from mmdistill.memory.weights import draw_weights, factor_to, row_weights
 
 FORMS = ('marginal', 'exact', 'shared')
 POSITIVES = ('row', 'current')
-NORMALISERS = ('analytic', 'running', 'first_batch')
+NORMALISERS = ('analytic', 'first_batch')
 OTHER = {'student': 'teacher', 'teacher': 'student'}
 
 # With this many rows a draw, gathering the drawn rows is faster than scoring all of them.
 _GATHER_FROM = 16
 # Weights of rows for anchors that are held at a time: 16 MiB in float32.
 _BLOCK_NUMBERS = 1 << 22
-# Part of the old normaliser that a running one keeps.
-_RUNNING = 0.9
 
 
 @MODELS.register_module()
@@ -67,10 +65,8 @@ class ContrastMemory(SampleBanks):
         exclude_same_class: Leave rows of the anchor's class out of its negatives, as the published
             training does; needs ``labels``. A row's class is known from its first visit on; rows
             and anchors without one count as negatives of all.
-        batch_negatives: Take the other embeddings of the global batch as further negatives, each
-            of the weight of one draw.
-        normaliser: ``Z``: ``'analytic'``, that of a fresh bank; ``'running'``, an average over
-            batches; ``'first_batch'``, as published, of the first batch that is finite.
+        normaliser: ``Z``: ``'analytic'``, that of a fresh bank; ``'first_batch'``, as published, of
+            the first batch that is finite.
         bank_dtype: ``'float32'``, or ``'bfloat16'``, which halves the banks.
         shard: Keep a part of the rows on each rank. Loss and updates are the same; a checkpoint
             needs :meth:`gather`, which :class:`~mmdistill.hooks.DistillHook` calls.
@@ -93,7 +89,6 @@ class ContrastMemory(SampleBanks):
         form: str = 'marginal',
         positive: str = 'row',
         exclude_same_class: bool = False,
-        batch_negatives: bool = False,
         normaliser: str = 'analytic',
         bank_dtype: str = 'float32',
         shard: bool = False,
@@ -119,7 +114,7 @@ class ContrastMemory(SampleBanks):
         self.num_negatives, self.chunk_size = num_negatives, chunk_size
         self.temperature, self.momentum = temperature, momentum
         self.form, self.positive, self.normaliser = form, positive, normaliser
-        self.exclude_same_class, self.batch_negatives = exclude_same_class, batch_negatives
+        self.exclude_same_class = exclude_same_class
         if normaliser != 'analytic':
             for side in OTHER:
                 self.register_buffer(f'{side}_log_mean', torch.tensor(math.nan))
@@ -167,7 +162,7 @@ class ContrastMemory(SampleBanks):
             self._draw(index) if negatives is None else negatives,
         )
         everyone = own
-        if self.training or self.batch_negatives or self._is_sharded():
+        if self.training or self._is_sharded():
             everyone = own.gather(with_draws=self._is_sharded())
         # Where one block holds all anchors, both banks share its weights.
         group = everyone if self._is_sharded() else own
@@ -219,18 +214,13 @@ class ContrastMemory(SampleBanks):
         weigh: Callable[[int], Tensor],
     ) -> Tensor:
         """Loss ``(B,)`` of one side's anchors against the other side's bank."""
-        extra = len(everyone.index) - 1 if self.batch_negatives else 0
-        total, scale = self.num_negatives + extra, 1 / self.temperature
+        total, scale = self.num_negatives, 1 / self.temperature
         with torch.no_grad(), torch.autocast(anchors.device.type, enabled=False):
             v = anchors.detach()
             log_z = self._log_mean(side, everyone) + math.log(self.num_rows)
             offset = score_offset(total, self.num_rows, log_z)
             own_rows = self._look_up(OTHER[side], own, everyone)
             terms = self._negatives(side, own, everyone, own_rows, offset, weigh)
-            if extra:
-                weights = own.differs_from(everyone).to(v.dtype)
-                fresh = negative_terms(v, getattr(everyone, OTHER[side]), scale, offset, weights)
-                terms = terms.plus(fresh.times(factor_to(extra, weights.sum(1))))
             positives = others.detach() if self.positive == 'current' else own_rows
             terms = terms.plus(positive_terms(v, positives, scale, offset))
         return attach_gradient(anchors, terms) + score_constant(total, self.num_rows)
@@ -243,13 +233,8 @@ class ContrastMemory(SampleBanks):
             return analytic
         stored = getattr(self, f'{side}_log_mean')
         if self.training:
-            observed, new = self._observe(side, everyone), stored
-            if self.normaliser == 'running':
-                new = torch.logaddexp(
-                    stored + math.log(_RUNNING), observed + math.log(1 - _RUNNING)
-                )
-            new = torch.where(stored.isfinite(), new, observed)
-            stored.copy_(torch.where(new.isfinite(), new, stored))
+            observed = self._observe(side, everyone)
+            stored.copy_(torch.where(stored.isfinite() | ~observed.isfinite(), stored, observed))
         return torch.where(stored.isfinite(), stored, analytic)
 
     def _observe(self, side: str, everyone: Batch) -> Tensor:

@@ -12,6 +12,8 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdistill.utils.run_checkpoint import resolve_checkpoint
+
 # Functions that MMEngine's objects hold, which pickle stores as attributes of their class.
 _PICKLED_ATTRIBUTES = {
     HistoryBuffer: ('min', 'max', 'current', 'mean'),
@@ -51,6 +53,9 @@ def allow_mmengine_checkpoints() -> None:
 def load_weights(path: str) -> dict[str, Any]:
     """Load a checkpoint to the CPU from a path or URL that MMEngine's loader knows.
 
+    ``RUN/best`` and ``RUN/last`` stand for files of a run, see
+    :func:`~mmdistill.utils.run_checkpoint.resolve_checkpoint`.
+
     Returns:
         The checkpoint's dict; its weights are under ``'state_dict'``.
 
@@ -58,7 +63,8 @@ def load_weights(path: str) -> dict[str, Any]:
         FileNotFoundError: A local file that does not exist.
         ValueError: A file that is no checkpoint, or is cut short.
     """
-    is_local = '://' not in str(path)
+    path = resolve_checkpoint(path)
+    is_local = '://' not in path
     if is_local and not Path(path).is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
     try:

@@ -40,5 +40,6 @@ def test_the_last_validation_of_a_training_is_read(tmp_path):
         ]
         log.write_text('\n'.join(map(json.dumps, lines)))
     assert last_validation(tmp_path) == dict(mAP=0.5, NDS=0.2)
+    assert last_validation(tmp_path, ['NDS']) == dict(NDS=0.2)
     with pytest.raises(FileNotFoundError, match='no validation with mAP and NDS'):
         last_validation(tmp_path / '20250101')

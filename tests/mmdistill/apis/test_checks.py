@@ -77,6 +77,14 @@ def test_a_teacher_file_that_training_would_name_otherwise_is_to_be_named():
         check_teachers({'model': {'teacher': teacher}})
 
 
+def test_a_teacher_may_be_named_by_its_run(tmp_path):
+    teacher = {'config': 'configs/teacher.py', 'checkpoint': str(tmp_path / 'best')}
+    with pytest.raises(FileNotFoundError, match=rf'train.py configs/teacher.py .*{tmp_path.name}'):
+        check_teachers({'model': {'teacher': teacher}})
+    (tmp_path / 'best_top1_epoch_7.pth').touch()
+    check_teachers({'model': {'teacher': teacher}})
+
+
 def test_one_missing_teacher_of_several_is_found(tmp_path):
     there = tmp_path / 'there.pth'
     there.touch()

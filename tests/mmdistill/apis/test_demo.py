@@ -62,6 +62,30 @@ def test_the_plan_trains_the_students_alike_and_the_distilled_one_after_its_teac
         assert student[part] == distilled[part]
 
 
+def test_with_weights_of_a_teacher_only_the_students_are_trained(repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(repository)
+    weights = tmp_path / 'shipped.pth'
+    weights.write_bytes(b'one')
+    demo = Demo(
+        teacher='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
+        student='configs/bevfusion/bevfusion_lidar_student_mini.py',
+        distilled='configs/distill/bevfusion_best_mini.py',
+        data_root='data/lidarsim',
+        make_data=('tools/create_lidarsim.py', '--out', 'data/lidarsim'),
+        manifest='lidarsim.json',
+        folder=tmp_path,
+        weights=weights,
+    )
+    stages = {stage.name: stage for stage in demo.stages(demo.runs())}
+    assert 'teacher' not in stages
+    assert f'model.teacher.checkpoint={weights}' in stages['distilled'].command
+    assert str(weights) in stages['teacher_test'].command
+    assert all(set(stage.needs) <= set(stages) for stage in stages.values())
+    weights.write_bytes(b'another')
+    again = {stage.name: stage for stage in demo.stages(demo.runs())}
+    assert again['distilled'].key != stages['distilled'].key
+
+
 @pytest.fixture
 def finished_demo(tmp_path):
     """A folder as the demo's stages leave it, and its rows."""
@@ -84,6 +108,12 @@ def test_the_table_holds_what_the_stages_measured(finished_demo):
     content = json.loads((folder / 'table.json').read_text())
     assert {'commit', 'date', 'machine', 'torch', 'seed'} <= set(content)
     assert (folder / 'table.md').read_text() == table
+
+
+def test_a_model_that_was_not_trained_here_has_no_time(finished_demo):
+    folder, rows = finished_demo
+    row = Row('Teacher', rows[0].network, rows[0].test_dir, training_s=None)
+    assert '| 0.612 | 0.500 | shipped |' in write_table([row], folder, seed=0, quick=False)
 
 
 def test_a_quick_table_says_that_its_accuracies_mean_nothing(finished_demo):

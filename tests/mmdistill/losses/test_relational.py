@@ -25,6 +25,7 @@ SAME_CHANNELS = [
     dict(type='MMDLoss', kernel='polynomial', degree=3, offset=0.5),
     dict(type='MMDLoss', kernel='rbf'),
     dict(type='MMDLoss', kernel='rbf', bandwidth=0.7),
+    dict(type='MMDLoss', kernel='rbf', bandwidth=[0.2, 0.7, 2.0]),
 ]
 GRAM = [
     dict(type='ICKDLoss'),
@@ -153,6 +154,9 @@ def naive_cc(student, teacher, weight, kernel='rbf', order=2, gamma=0.4):
 
 
 def naive_mmd(student, teacher, weight, kernel, degree=2, offset=0, bandwidth=None, normalize=True):
+    if isinstance(bandwidth, list):
+        each = [naive_mmd(student, teacher, weight, kernel, bandwidth=one) for one in bandwidth]
+        return sum(each) / len(each)
     loss = 0.0
     for s, t, w in zip(student, teacher, weight, strict=True):
         s, t, w = s[w > 0], t[w > 0], w[w > 0] / w.sum()
@@ -353,6 +357,8 @@ def test_a_tuple_or_another_size_is_refused(maps, config):
         (dict(type='MMDLoss', kernel='cosine'), "not 'cosine'"),
         (dict(type='MMDLoss', degree=0), 'degree is 1 or more, not 0'),
         (dict(type='MMDLoss', bandwidth=0), 'above 0, or None, not 0'),
+        (dict(type='MMDLoss', bandwidth=[0.5, -1]), 'above 0, or None, not -1'),
+        (dict(type='MMDLoss', bandwidth=[]), 'lists no length'),
         (dict(type='ICKDLoss', grid=(0, 1)), r'not \(0, 1\)'),
     ],
 )

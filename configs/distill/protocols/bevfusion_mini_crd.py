@@ -1,0 +1,42 @@
+# What does CRD add to the best recipe? Each form on top of the same start and links.
+#   python tools/benchmarks/run_protocol.py configs/distill/protocols/bevfusion_mini_crd.py
+# A search: three seeds. Runs that bevfusion_mini.py has made already are not made again.
+_base_ = ['bevfusion_mini.py']
+
+
+def with_crd(name, label, **loss):
+    """The best recipe, and CRD between the necks."""
+    link = dict(student='pts_neck[0]', teacher='pts_neck[0]', loss=dict(type='CRDLoss', **loss))
+    return dict(
+        name=name,
+        label=label,
+        config='configs/distill/bevfusion_best_mini.py',
+        options={f'model.links.{name}': link},
+        against=['started_links'],
+    )
+
+
+few = dict(num_negatives=512)
+protocol = dict(
+    seeds=[0, 1, 2],
+    rows=[
+        dict(
+            name='started_links',
+            label='started, links',
+            config='configs/distill/bevfusion_best_mini.py',
+        ),
+        with_crd(
+            'crd_scene', 'and CRD of scenes', projector=dict(pool='avg+max'), memory=few,
+            loss_weight=0.15,
+        ),
+        with_crd(
+            'crd_cell', 'and CRD of cells', granularity=dict(type='cell', grid=(8, 8)), memory=few,
+            loss_weight=0.45,
+        ),
+        with_crd(
+            'crd_object', 'and CRD of objects', granularity='object',
+            memory=dict(queue_length=256, **few), loss_weight=0.23,
+        ),
+    ],
+)  # fmt: skip
+del with_crd, few

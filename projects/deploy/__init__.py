@@ -1,0 +1,1 @@
+"""LiDAR detectors as ONNX files, from points to boxes, checked against torch."""

@@ -1,0 +1,283 @@
+"""A comparison of training recipes with its controls: rows, seeds, lengths, intervals.
+
+A protocol is a config file that lists rows; a row is one recipe, trained once for each seed and
+judged by its last checkpoint::
+
+    protocol = dict(
+        epochs=4,
+        seeds=[0, 1, 2, 3, 4],
+        options={'data_root': 'data/other/'},           # laid over the config of every run
+        rows=[
+            dict(name='alone', label='alone', config='student.py'),
+            dict(name='linked', label='with links', config='linked.py', against=['alone']),
+            dict(name='longer', label='alone, as long as with links', config='student.py',
+                 against=['alone'], as_long_as='linked', instead_of='alone'),
+        ])
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmdistill.analysis.paired import Difference, paired_difference
+from mmdistill.analysis.results import last_validation
+
+# What a run's length in epochs is written to: loop, validation at the end, one-cycle schedule.
+_LENGTH_KEYS = ('train_cfg.max_epochs', 'train_cfg.val_interval', 'param_scheduler.0.total_steps')
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe.
+
+    Args:
+        name: Short name, of its folders; unique in the protocol.
+        label: What the table calls it.
+        config: Path of its training config.
+        options: Config entries laid over it, by dotted key.
+        against: Names of the rows that it is compared with.
+        seeds: Seeds of its own; those of the protocol if left out.
+        as_long_as: Name of a row whose training time it gets, in more epochs; with
+            ``instead_of``.
+        instead_of: Name of the row that trains as this one, for the protocol's epochs: its steps
+            say how long an epoch takes.
+    """
+
+    name: str
+    label: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    against: Sequence[str] = ()
+    seeds: Sequence[int] | None = None
+    as_long_as: str | None = None
+    instead_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: a row and a seed.
+
+    Attributes:
+        name: ``<row>_seed<seed>``, also its folder.
+        row: Its row.
+        seed: Its seed.
+        epochs: Its length.
+        options: All config entries that it lays over the row's config.
+    """
+
+    name: str
+    row: Row
+    seed: int
+    epochs: int
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Rows that are trained on the same data with the same seeds.
+
+    Args:
+        rows: The recipes, in the order of the table.
+        epochs: Length of every run, unless its row says otherwise.
+        seeds: Seeds of every row that has none of its own.
+        options: Config entries laid over every config.
+        metric: What rows are compared by.
+        metrics: What the table shows, by the last part of its name in the log.
+
+    Raises:
+        ValueError: Two rows share a name, or a row names one that does not exist.
+    """
+
+    rows: Sequence[Row]
+    epochs: int
+    seeds: Sequence[int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = 'mAP'
+    metrics: Sequence[str] = ('mAP', 'NDS', 'mAOE', 'mAVE')
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError(f'rows of a protocol need names of their own, got {names}')
+        for row in self.rows:
+            asked = [*row.against, *filter(None, (row.as_long_as, row.instead_of))]
+            unknown = sorted(set(asked) - set(names))
+            if unknown:
+                raise ValueError(f'row {row.name!r} names the rows {unknown}; there are {names}')
+            if (row.as_long_as is None) != (row.instead_of is None):
+                raise ValueError(f'row {row.name!r}: as_long_as and instead_of belong together')
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Protocol:
+        """Read the ``protocol`` of a config file.
+
+        Raises:
+            ValueError: The file has no ``protocol``, or it contradicts itself.
+        """
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        if 'protocol' not in cfg:
+            raise ValueError(f'{path} has no `protocol`; it has {sorted(cfg)}')
+        content = cfg.protocol.to_dict()
+        rows = [Row(**row) for row in content.pop('rows')]
+        return cls(rows=rows, **content)
+
+    def runs(self, folder: Path) -> list[Run]:
+        """All runs whose length is known, every row of the first seed before the second's.
+
+        A row with ``as_long_as`` is left out until both rows that tell its length have finished
+        a run of the protocol's first seed in ``folder``.
+        """
+        lengths = {row.name: self._epochs(row, folder) for row in self.rows}
+        seeds = sorted({seed for row in self.rows for seed in self._seeds(row)})
+        return [
+            self._run(row, seed, lengths[row.name])
+            for seed in seeds
+            for row in self.rows
+            if seed in self._seeds(row) and lengths[row.name] is not None
+        ]
+
+    def _seeds(self, row: Row) -> Sequence[int]:
+        return self.seeds if row.seeds is None else row.seeds
+
+    def _epochs(self, row: Row, folder: Path) -> int | None:
+        if row.as_long_as is None:
+            return self.epochs
+        steps = []
+        for name in (row.as_long_as, row.instead_of):
+            run_folder = folder / run_name(name, self.seeds[0])
+            if not (run_folder / f'epoch_{self.epochs}.pth').exists():
+                return None
+            steps.append(step_seconds(run_folder))
+        return max(self.epochs, round(self.epochs * steps[0] / steps[1]))
+
+    def _run(self, row: Row, seed: int, epochs: int) -> Run:
+        options = {
+            **self.options,
+            **row.options,
+            **dict.fromkeys(_LENGTH_KEYS, epochs),
+            'randomness.seed': seed,
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+        }
+        return Run(run_name(row.name, seed), row, seed, epochs, options)
+
+
+def run_name(row: str, seed: int) -> str:
+    """Name of a run and of its folder."""
+    return f'{row}_seed{seed}'
+
+
+def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
+    """Collect what finished runs logged.
+
+    Args:
+        protocol: The protocol.
+        runs: Its finished runs.
+        folder: Holds the folders of the runs.
+
+    Returns:
+        For each row with a finished run: ``name``, ``label``, ``config``, ``epochs``,
+        ``seeds`` (the metrics of each, by seed), ``minutes`` of training a run, and ``against``
+        (name of the other row to the :class:`~mmdistill.analysis.paired.Difference` as a dict).
+    """
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    minutes: dict[str, list[float]] = {}
+    for run in runs:
+        metrics = last_validation(folder / run.name, protocol.metrics)
+        found.setdefault(run.row.name, {})[run.seed] = metrics
+        minutes.setdefault(run.row.name, []).append(training_seconds(folder / run.name) / 60)
+    epochs = {run.row.name: run.epochs for run in runs}
+    rows = []
+    for row in protocol.rows:
+        if row.name not in found:
+            continue
+        own = {seed: value[protocol.metric] for seed, value in found[row.name].items()}
+        differences = {}
+        for name in row.against:
+            others = {s: value[protocol.metric] for s, value in found.get(name, {}).items()}
+            difference = paired_difference(own, others)
+            if difference is not None:
+                differences[name] = difference.__dict__
+        rows.append(
+            dict(
+                name=row.name,
+                label=row.label,
+                config=row.config,
+                epochs=epochs[row.name],
+                seeds=found[row.name],
+                minutes=statistics.fmean(minutes[row.name]),
+                against=differences,
+            )
+        )
+    return rows
+
+
+def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format gathered rows as a table: mean and deviation over seeds, gains with intervals."""
+    labels = {row['name']: row['label'] for row in rows}
+    head = ['', 'epochs', 'seeds', *protocol.metrics, f'{protocol.metric} gained', 'minutes']
+    lines = [' | '.join(['', *head, '']).strip(), '|---' + '|---:' * (len(head) - 1) + '|']
+    for row in rows:
+        values = [
+            _mean_and_deviation([metrics[name] for metrics in row['seeds'].values()])
+            for name in protocol.metrics
+        ]
+        gains = [
+            f'{_interval(Difference(**difference))} over *{labels[name]}*'
+            for name, difference in row['against'].items()
+        ]
+        cells = [
+            row['label'], str(row['epochs']), str(len(row['seeds'])), *values,
+            '; '.join(gains), f'{row["minutes"]:.0f}',
+        ]  # fmt: skip
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def step_seconds(folder: Path) -> float:
+    """Median seconds of a training step of a run, from its log.
+
+    Raises:
+        FileNotFoundError: No training step is logged there.
+    """
+    return statistics.median(_step_times(folder))
+
+
+def training_seconds(folder: Path) -> float:
+    """Seconds that a run's training steps took: their median times their number.
+
+    A run that was stopped, or stood still, counts as if it had not been.
+    """
+    steps = max(record['step'] for record in _scalars(folder) if 'loss' in record)
+    return step_seconds(folder) * steps
+
+
+def _step_times(folder: Path) -> list[float]:
+    times = [record['time'] for record in _scalars(folder) if 'loss' in record]
+    if not times:
+        raise FileNotFoundError(f'no training step is logged under {folder}')
+    return times
+
+
+def _scalars(folder: Path) -> list[dict[str, Any]]:
+    """What MMEngine logged in a work dir, oldest first; later starts of a run follow earlier."""
+    logs = sorted(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+    return [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f'{values[0]:.3f}'
+    return f'{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}'
+
+
+def _interval(difference: Difference) -> str:
+    if difference.low is None:
+        return f'{difference.mean:+.3f}'
+    return f'{difference.mean:+.3f} ({difference.low:+.3f} .. {difference.high:+.3f})'

@@ -1,0 +1,85 @@
+"""Accuracy of an export: the same predictions reach the metric as those of torch."""
+
+import json
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+from nuscenes.eval.detection.constants import DETECTION_NAMES
+
+from deploy.evaluate import ExportedDetector, with_export
+from lidarsim import Parameters, generate_dataset
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A tiny embedded data set."""
+    folder = tmp_path_factory.mktemp('data') / 'lidarsim'
+    generate_dataset(folder, Parameters(scenes=1, val_scenes=1, frames=3, sweeps=2))
+    return folder
+
+
+@pytest.fixture
+def test_config(student, data, tmp_path):
+    """The student's config on that data; its metric writes what it was given."""
+    cfg = Config.fromfile(student.config)
+    cfg.test_dataloader.dataset.data_root = f'{data}/'
+    cfg.test_evaluator.update(
+        data_root=f'{data}/',
+        ann_file=f'{data}/nuscenes_infos_val.pkl',
+        jsonfile_prefix=str(tmp_path / 'results'),
+        format_only=True,
+    )
+    cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+    return cfg
+
+
+def results_of(cfg, tmp_path):
+    Runner.from_cfg(cfg).test()
+    file = tmp_path / 'results' / 'pred_instances_3d' / 'results_nusc.json'
+    found = json.loads(file.read_text())['results']
+    file.unlink()
+    return found
+
+
+def test_the_metric_gets_the_boxes_of_torch(student, exported, test_config, tmp_path):
+    torch_config = test_config.copy()
+    torch_config.load_from = student.checkpoint
+    wanted = results_of(torch_config, tmp_path)
+    got = results_of(with_export(test_config, exported[0]), tmp_path)
+    assert set(got) == set(wanted) and len(wanted) == 3
+    for token, boxes in wanted.items():
+        assert len(got[token]) == len(boxes) > 20
+        first, second = numbers_of(boxes), numbers_of(got[token])
+        apart = np.abs(first[:, None] - second[None]).max(axis=2)
+        # The last of the best cells may be another where scores are equal to seven digits.
+        assert (apart.min(axis=1) > 1e-3).sum() <= 1 and (apart.min(axis=0) > 1e-3).sum() <= 1
+
+
+def numbers_of(boxes):
+    """Class, place, size, velocity and score of each box, in numbers."""
+    names = sorted(DETECTION_NAMES)
+    return np.array(
+        [
+            [
+                names.index(box['detection_name']),
+                *box['translation'],
+                *box['size'],
+                *box['velocity'],
+                box['detection_score'],
+            ]
+            for box in boxes
+        ]
+    )
+
+
+def test_an_export_for_other_classes_is_refused(exported, test_config):
+    test_config.test_dataloader.dataset.metainfo.classes = ['car', 'boat']
+    with pytest.raises(ValueError, match='the test data of the config have car, boat'):
+        with_export(test_config, exported[0])
+
+
+def test_an_export_does_not_train(exported):
+    with pytest.raises(ValueError, match="no mode 'loss'"):
+        ExportedDetector(exported[0]).forward({}, [], mode='loss')
