@@ -43,7 +43,8 @@ def test_autoware_nodes_have_the_attributes_that_the_plugins_read(student):
 
 
 def test_libspconv_container_gives_the_map_of_spconv_in_float16(student, clouds):
-    model = libspconv.container(student.model.pts_middle_encoder)
+    voxels = student.model.pts_voxel_layer
+    model = libspconv.container(student.model.pts_middle_encoder, voxels.feature_scale)
     result = custom_check.check_libspconv(model, student.model, clouds[:2])
     assert result['cosine'] > 0.9999
 
