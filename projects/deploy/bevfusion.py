@@ -29,7 +29,6 @@ def voxel_grid(detector: nn.Module) -> VoxelGrid:
         max_points=voxels.max_num_points,
         max_voxels=voxels.max_voxels[1],
         columns=detector.pts_middle_encoder.in_channels,
-        feature_scale=voxels.feature_scale,
     )
 
 
@@ -47,7 +46,7 @@ def sparse_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
     graph = Graph()
     points = graph.input('points', TensorProto.FLOAT, ['N', grid.columns])
     voxels = voxelise(graph, points, grid)
-    features = voxels.means(grid)
+    features = voxels.means()
     graph.layers.update(cells=voxels.cells.name, voxels=features.name)
     # The encoder's grid may have more cells along z than there are voxels.
     spare = encoder.sparse_shape[2] - grid.cells[2]
