@@ -53,11 +53,11 @@ def maps():
 
 def build(**config):
     torch.manual_seed(1)
-    return MODELS.build(dict(config, point_cloud_range=RANGE))
+    return MODELS.build({'point_cloud_range': RANGE, 'axes': 'xy', **config})
 
 
 def crd():
-    objects = dict(type='object', point_cloud_range=RANGE, num_classes=3)
+    objects = dict(type='object', point_cloud_range=RANGE, axes='xy', num_classes=3)
     memory = dict(queue_length=4, negatives='all')
     torch.manual_seed(1)
     return MODELS.build(dict(type='CRDLoss', granularity=objects, memory=memory, **CHANNELS))
@@ -123,7 +123,7 @@ def test_centre_heads(fault, maps):
     torch.manual_seed(0)
     channels = dict(heatmap=3, reg=2, height=1, dim=3, rot=2, vel=2)
     heads = [([{k: torch.randn(2, c, 8, 12) for k, c in channels.items()}],) for _ in range(2)]
-    loss = build(type='CenterHeadKDLoss', positions='gt')
+    loss = build(type='CenterHeadKDLoss', axes='yx', positions='gt')
     without, found = (loss(*heads, data_samples=batch) for batch in (samples(), samples(fault)))
     assert torch.equal(found, without) and without > 0
 
