@@ -49,7 +49,7 @@ def test_a_tool_is_a_command():
     for file in (ROOT / 'tools').rglob('*.py'):
         name = str(file.relative_to(ROOT))
         if not name.startswith(LONG):
-            assert len(file.read_text().splitlines()) <= 110, name
+            assert len(file.read_text().splitlines()) <= 130, name
 
 
 def test_mmdistill_needs_torch_and_mmengine_alone():

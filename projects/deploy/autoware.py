@@ -45,7 +45,7 @@ def sparse_part(detector: nn.Module) -> onnx.ModelProto:
     xyz = coors.take([2, 1, 0], axis=1)
     sample = coors.take([0], axis=1) * np.int32(0)
     writer = _Writer(graph, graph.concat([sample, xyz], axis=1), tuple(encoder.sparse_shape))
-    for stage in stages_of(encoder):
+    for stage in stages_of(encoder, detector.pts_voxel_layer.feature_scale):
         for block in stage.blocks:
             features = writer.run(block, features)
     size_x, size_y, size_z = writer.cells

@@ -51,7 +51,7 @@ def sparse_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
     # The encoder's grid may have more cells along z than there are voxels.
     spare = encoder.sparse_shape[2] - grid.cells[2]
     cells = voxels.cells + (voxels.cells // grid.cells[2]) * spare
-    stages = stages_of(encoder)
+    stages = stages_of(encoder, detector.pts_voxel_layer.feature_scale)
     bev = encode(graph, stages, features, cells, tuple(encoder.sparse_shape), ENCODER)
     graph.output('bev', bev, [1, *encoder.out_shape])
     graph.layers[ENCODER] = 'bev'
@@ -110,6 +110,8 @@ def torch_layers(detector: nn.Module, points: np.ndarray) -> dict[str, np.ndarra
     """
     encoder, grid = detector.pts_middle_encoder, voxel_grid(detector)
     features, cells, _ = detector.voxelize([torch.from_numpy(points)])
+    if (scale := detector.pts_voxel_layer.feature_scale) is not None:
+        features = features / features.new_tensor(scale)  # exports have it in their first layer
     number = _cell_numbers(cells, grid.cells)
     order = number.argsort()
     layers = {'cells': number[order].numpy(), 'voxels': features[order].numpy()}

@@ -7,6 +7,8 @@ tracing and without a GPU. No GPU has run it; the tests run it with :mod:`deploy
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -17,18 +19,19 @@ from deploy.layers import ResidualBlock, SparseConv, stages_of
 OUTPUT_BOUND = 200000  # sites for which libspconv reserves memory
 
 
-def container(encoder: nn.Module) -> onnx.ModelProto:
+def container(encoder: nn.Module, feature_scale: Sequence[float] | None = None) -> onnx.ModelProto:
     """The encoder's layers.
 
     Args:
         encoder: A ``BEVFusionSparseEncoder``.
+        feature_scale: As in :func:`deploy.layers.stages_of`.
 
     Raises:
         ValueError: A weight is beyond float16.
     """
     writer = _Writer(tuple(encoder.sparse_shape))
     feature = '0'
-    for stage in stages_of(encoder):
+    for stage in stages_of(encoder, feature_scale):
         for block in stage.blocks:
             feature = writer.run(block, feature)
     channels, (size_x, size_y, size_z) = encoder.output_channels, writer.cells

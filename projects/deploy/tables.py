@@ -18,7 +18,8 @@ def as_markdown(result: Result) -> str:
     """
     makers = (_files, _speed, _pillars, _accuracy)
     tables = [make(result[make.__name__[1:]]) for make in makers if result.get(make.__name__[1:])]
-    return '\n\n'.join([*tables, _origin(result['run'])]) + '\n'
+    run = {**result['run'], 'commit': _commits(result)}
+    return '\n\n'.join([*tables, _origin(run)]) + '\n'
 
 
 def report(folder: Path, meta: Mapping[str, Any]) -> str:
@@ -61,10 +62,11 @@ def deploy_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def origin_of_deploy_table(run: Mapping[str, Any]) -> str:
+def origin_of_deploy_table(result: Result) -> str:
     """Where the numbers of the deploy table come from."""
+    run, commits = result['run'], _commits({'deploy': result['deploy']})
     return (
-        f'Measured by `tools/benchmarks/bench_export.py` at commit {run["commit"]} on '
+        f'Measured by `tools/benchmarks/bench_export.py` at commit {commits} on '
         f'{run["date"]}: {run["machine"]}, one thread, processor time from points to boxes, the '
         f'models taking turns on {run["frames"]} frames of the embedded data set; '
         f'{run["training"]}. Sizes are those of the weights in torch and of the files as ONNX.'
@@ -128,6 +130,12 @@ def _accuracy(rows: Mapping[str, Mapping[str, float]]) -> str:
     lines = ['| on the embedded data set | mAP | NDS |', '|---|---:|---:|']
     lines += [f'| {name} | {row["mAP"]:.4f} | {row["NDS"]:.4f} |' for name, row in rows.items()]
     return '\n'.join(lines)
+
+
+def _commits(result: Result) -> str:
+    """The commits at which the rows were measured."""
+    rows = [row for section, rows in result.items() if section != 'run' for row in rows.values()]
+    return ', '.join(sorted({row['commit'] for row in rows}))
 
 
 def _origin(run: Mapping[str, Any]) -> str:

@@ -159,6 +159,31 @@ def test_the_encoder_gives_the_map_of_spconv(block_type, number):
     assert number < 300 or np.abs(wanted).max() > 0.1
 
 
+def test_the_scale_of_the_features_is_folded_into_the_first_convolution():
+    scale = [0.04, 0.04, 0.5, 0.02, 6.0]
+    encoder = small_encoder()
+    size = tuple(encoder.sparse_shape)
+    rng = np.random.default_rng(1)
+    cells = np.sort(rng.choice(np.prod(size), 200, replace=False)).astype(np.int64)
+    features = (rng.standard_normal((200, 5)) / scale).astype(np.float32)
+    graph = Graph()
+    bev = encode(
+        graph,
+        stages_of(encoder, scale),
+        graph.input('features', TensorProto.FLOAT, ['M', 5]),
+        graph.input('cells', TensorProto.INT64, ['M']),
+        size,
+        'encoder',
+    )
+    graph.output('bev', bev, [1, *encoder.out_shape])
+    got = run(graph, features=features, cells=cells)['bev']
+    coors = np.stack([np.zeros(200), *np.unravel_index(cells, size)], axis=1)
+    scaled = torch.from_numpy(features) * torch.tensor(scale)
+    with torch.no_grad():
+        wanted = encoder(scaled, torch.from_numpy(coors).int(), 1).numpy()
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
 def test_norms_that_cannot_be_folded_are_refused_by_name():
     with pytest.raises(ValueError, match='order of the encoder'):
         stages_of(small_encoder(order=('conv', 'act', 'norm')))

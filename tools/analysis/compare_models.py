@@ -45,7 +45,7 @@ def main() -> None:
     checkpoints = args.checkpoints or nothing
     models = [load_model(cfg, path) for cfg, path in zip(configs, checkpoints, strict=True)]
     with end_with_a_sentence():
-        models += load_exports(args.exports)
+        models += [load_export(folder) for folder in args.exports]
         batches = load_batches(args, configs[0])
     progress = ProgressBar(args.repeats * len(batches))
     costs = measure(models, batches, args.repeats, progress.update)
@@ -63,12 +63,10 @@ def main() -> None:
         update_readme(args.update_readme, table, marker=MARKER)
 
 
-def load_exports(folders):
-    if not folders:
-        return []
+def load_export(folder):
     from deploy.evaluate import ExportedDetector
 
-    return [ExportedDetector(folder, threads=torch.get_num_threads()) for folder in folders]
+    return ExportedDetector(folder, threads=torch.get_num_threads())
 
 
 def load_batches(args, cfg):

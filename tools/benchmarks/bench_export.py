@@ -62,7 +62,7 @@ def main() -> None:
     if args.update_readme:
         update_readme(ROOT / 'projects/deploy/README.md', tables, marker='bench-export')
         if 'deploy' in results:
-            text = f'{deploy_table(results["deploy"])}\n\n{origin_of_deploy_table(results["run"])}'
+            text = f'{deploy_table(results["deploy"])}\n\n{origin_of_deploy_table(results)}'
             update_readme(ROOT / 'README.md', text, marker='deploy-table')
 
 

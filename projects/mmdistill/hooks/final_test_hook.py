@@ -13,12 +13,10 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from mmdistill.checkpoints import student_part
 from mmdistill.distiller import Distiller
-from mmdistill.hooks.student_checkpoint_hook import student_path
 from mmdistill.utils.checkpoint import load_weights
 from mmdistill.utils.files import written_whole
-
-_STUDENT = 'student.'
 
 
 @HOOKS.register_module()
@@ -94,7 +92,7 @@ class FinalTestHook(Hook):
                 continue
             self.files[name] = Path(runner.work_dir) / f'{kind}_{name}.pth'
             if is_main_process():
-                with written_whole(Path(self.files[name])) as partial:
+                with written_whole(self.files[name]) as partial:
                     torch.save(plain_weights(source), partial)
         barrier()
 
@@ -126,8 +124,6 @@ def saves_one_best(runner: Any) -> bool:
 
 def plain_weights(checkpoint: str | Path) -> dict[str, Any]:
     """Return the plain model of a checkpoint: the student of a distiller's, else the model."""
-    beside = student_path(checkpoint)
-    content = load_weights(str(beside if beside.is_file() else checkpoint))
-    state = content['state_dict']
-    student = {k.removeprefix(_STUDENT): v for k, v in state.items() if k.startswith(_STUDENT)}
-    return dict(meta=content.get('meta', {}), state_dict=student or state)
+    content = load_weights(str(checkpoint))
+    weights = content['state_dict']
+    return dict(meta=content.get('meta', {}), state_dict=student_part(weights) or weights)
