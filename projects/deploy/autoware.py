@@ -21,7 +21,6 @@ from deploy.bevfusion import voxel_grid
 from deploy.dense import DensePart, trace
 from deploy.graph import Graph, Tensor
 from deploy.layers import ResidualBlock, SparseConv, stages_of
-from deploy.voxeliser import scaled_means
 
 DOMAIN = 'autoware'
 ALGORITHM = 1  # spconv's MaskImplicitGemm
@@ -42,11 +41,11 @@ def sparse_part(detector: nn.Module) -> onnx.ModelProto:
     voxels = graph.input('voxels', TensorProto.FLOAT, ['M', grid.max_points, grid.columns])
     coors = graph.input('coors', TensorProto.INT32, ['M', 3])
     counts = graph.input('num_points_per_voxel', TensorProto.INT32, ['M'])
-    features = scaled_means(voxels, counts, grid)
+    features = voxels.sum(axis=1) / counts.cast(TensorProto.FLOAT).unsqueeze(1)
     xyz = coors.take([2, 1, 0], axis=1)
     sample = coors.take([0], axis=1) * np.int32(0)
     writer = _Writer(graph, graph.concat([sample, xyz], axis=1), tuple(encoder.sparse_shape))
-    for stage in stages_of(encoder):
+    for stage in stages_of(encoder, detector.pts_voxel_layer.feature_scale):
         for block in stage.blocks:
             features = writer.run(block, features)
     size_x, size_y, size_z = writer.cells

@@ -29,7 +29,6 @@ def voxel_grid(detector: nn.Module) -> VoxelGrid:
         max_points=voxels.max_num_points,
         max_voxels=voxels.max_voxels[1],
         columns=detector.pts_middle_encoder.in_channels,
-        feature_scale=voxels.feature_scale,
     )
 
 
@@ -47,12 +46,12 @@ def sparse_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
     graph = Graph()
     points = graph.input('points', TensorProto.FLOAT, ['N', grid.columns])
     voxels = voxelise(graph, points, grid)
-    features = voxels.means(grid)
+    features = voxels.means()
     graph.layers.update(cells=voxels.cells.name, voxels=features.name)
     # The encoder's grid may have more cells along z than there are voxels.
     spare = encoder.sparse_shape[2] - grid.cells[2]
     cells = voxels.cells + (voxels.cells // grid.cells[2]) * spare
-    stages = stages_of(encoder)
+    stages = stages_of(encoder, detector.pts_voxel_layer.feature_scale)
     bev = encode(graph, stages, features, cells, tuple(encoder.sparse_shape), ENCODER)
     graph.output('bev', bev, [1, *encoder.out_shape])
     graph.layers[ENCODER] = 'bev'
@@ -113,7 +112,9 @@ def torch_layers(detector: nn.Module, points: np.ndarray) -> dict[str, np.ndarra
     features, cells, _ = detector.voxelize([torch.from_numpy(points)])
     number = _cell_numbers(cells, grid.cells)
     order = number.argsort()
-    layers = {'cells': number[order].numpy(), 'voxels': features[order].numpy()}
+    scale = detector.pts_voxel_layer.feature_scale or 1.0  # exports have it in their first layer
+    means = features[order].numpy() / np.float32(scale)
+    layers = {'cells': number[order].numpy(), 'voxels': means}
     recorded = {}
 
     def record(name: str):

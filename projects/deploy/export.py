@@ -207,7 +207,7 @@ def _write_custom(
         measure = custom_check.check_autoware
     else:
         sparse, (dense, _) = (
-            libspconv.container(model.pts_middle_encoder),
+            libspconv.container(model.pts_middle_encoder, model.pts_voxel_layer.feature_scale),
             bevfusion.dense_part(model),
         )
         files = {'scn.onnx': sparse, 'dense.onnx': dense}

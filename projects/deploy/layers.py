@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
@@ -64,11 +64,14 @@ class Stage:
     blocks: tuple[SparseConv | ResidualBlock, ...]
 
 
-def stages_of(encoder: nn.Module) -> list[Stage]:
+def stages_of(encoder: nn.Module, feature_scale: Sequence[float] | None = None) -> list[Stage]:
     """The stages of a ``BEVFusionSparseEncoder`` in the order in which they run.
 
     Args:
         encoder: In any mode; the norms' running statistics are folded in.
+        feature_scale: Factors that the detector lays on the columns of its averaged voxels
+            (``pts_voxel_layer.feature_scale``). They are folded in, too: an export reads the
+            averages as they are.
 
     Raises:
         ValueError: The encoder is of another kind, or has layers that cannot be folded.
@@ -89,10 +92,15 @@ def stages_of(encoder: nn.Module) -> list[Stage]:
         parts[f'encoder_layers.{name}'] = list(stage.children())
     parts['conv_out'] = [encoder.conv_out]
     names = {module: name for name, module in encoder.named_modules()}
-    return [
+    stages = [
         Stage(name, tuple(_block(module, names) for module in modules))
         for name, modules in parts.items()
     ]
+    if feature_scale is not None:
+        first = stages[0].blocks[0]
+        scaled = replace(first, weight=first.weight * np.float32(feature_scale))
+        stages[0] = Stage(stages[0].name, (scaled,))
+    return stages
 
 
 def convolutions(stages: list[Stage]) -> Iterator[SparseConv]:

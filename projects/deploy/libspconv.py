@@ -8,14 +8,13 @@ tracing and without a GPU. No GPU has run it; the tests run it with :mod:`deploy
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from deploy.layers import ResidualBlock, SparseConv, Stage, stages_of
+from deploy.layers import ResidualBlock, SparseConv, stages_of
 
 OUTPUT_BOUND = 200000  # sites for which libspconv reserves memory
 
@@ -25,18 +24,14 @@ def container(encoder: nn.Module, feature_scale: Sequence[float] | None = None) 
 
     Args:
         encoder: A ``BEVFusionSparseEncoder``.
-        feature_scale: Factors of the columns of the voxels' means. The engine's voxeliser gives
-            plain means, so they go into the first convolution.
+        feature_scale: As in :func:`deploy.layers.stages_of`.
 
     Raises:
         ValueError: A weight is beyond float16.
     """
     writer = _Writer(tuple(encoder.sparse_shape))
     feature = '0'
-    stages = stages_of(encoder)
-    if feature_scale is not None:
-        stages[0] = _scaled(stages[0], np.asarray(feature_scale, np.float32))
-    for stage in stages:
+    for stage in stages_of(encoder, feature_scale):
         for block in stage.blocks:
             feature = writer.run(block, feature)
     channels, (size_x, size_y, size_z) = encoder.output_channels, writer.cells
@@ -61,12 +56,6 @@ def container(encoder: nn.Module, feature_scale: Sequence[float] | None = None) 
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid('ai.onnx', 11)], ir_version=8
     )
-
-
-def _scaled(stage: Stage, factors: np.ndarray) -> Stage:
-    """The first stage, one convolution, for inputs that are not multiplied by the factors."""
-    (conv,) = stage.blocks
-    return replace(stage, blocks=(replace(conv, weight=conv.weight * factors),))
 
 
 class _Writer:

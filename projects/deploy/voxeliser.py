@@ -22,7 +22,6 @@ class VoxelGrid:
         max_points: Most points kept in a voxel.
         max_voxels: Most voxels of a cloud.
         columns: Numbers per point; the first three are x, y, z.
-        feature_scale: A factor for each column of the voxels' means, or None.
     """
 
     low_m: Sequence[float]
@@ -31,7 +30,6 @@ class VoxelGrid:
     max_points: int
     max_voxels: int
     columns: int
-    feature_scale: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,9 @@ class Voxels:
     counts: Tensor
     cells: Tensor
 
-    def means(self, grid: VoxelGrid) -> Tensor:
-        """Mean point (M, columns) of each voxel, its columns scaled where the grid says so."""
-        return scaled_means(self.points, self.counts, grid)
-
-
-def scaled_means(points: Tensor, counts: Tensor, grid: VoxelGrid) -> Tensor:
-    """Means (M, columns) of the points (M, max_points, columns) of voxels, scaled by column."""
-    means = points.sum(axis=1) / counts.cast(TensorProto.FLOAT).unsqueeze(1)
-    if grid.feature_scale is None:
-        return means
-    return means * np.asarray(grid.feature_scale, np.float32)
+    def means(self) -> Tensor:
+        """Mean point (M, columns) of each voxel."""
+        return self.points.sum(axis=1) / self.counts.cast(TensorProto.FLOAT).unsqueeze(1)
 
 
 def voxelise(graph: Graph, points: Tensor, grid: VoxelGrid) -> Voxels:

@@ -10,6 +10,11 @@ from deploy import autoware, custom_check, libspconv
 from deploy.export import export
 
 
+def container(detector):
+    scale = detector.pts_voxel_layer.feature_scale
+    return libspconv.container(detector.pts_middle_encoder, scale)
+
+
 def attributes(model, kind):
     nodes = [node for node in model.graph.node if node.op_type == kind]
     return [{a.name: helper.get_attribute_value(a) for a in node.attribute} for node in nodes]
@@ -43,14 +48,13 @@ def test_autoware_nodes_have_the_attributes_that_the_plugins_read(student):
 
 
 def test_libspconv_container_gives_the_map_of_spconv_in_float16(student, clouds):
-    voxels = student.model.pts_voxel_layer
-    model = libspconv.container(student.model.pts_middle_encoder, voxels.feature_scale)
+    model = container(student.model)
     result = custom_check.check_libspconv(model, student.model, clouds[:2])
     assert result['cosine'] > 0.9999
 
 
 def test_libspconv_nodes_are_those_of_its_parser(student):
-    model = libspconv.container(student.model.pts_middle_encoder)
+    model = container(student.model)
     kinds = {node.op_type for node in model.graph.node}
     assert kinds == {'SparseConvolution', 'Add', 'Relu', 'ScatterDense', 'Transpose', 'Reshape'}
     first = attributes(model, 'SparseConvolution')[0]
@@ -72,7 +76,7 @@ def test_weights_beyond_float16_are_refused(student):
     try:
         weight.data.mul_(1e7)
         with pytest.raises(ValueError, match='conv_input.0.weight has values beyond float16'):
-            libspconv.container(student.model.pts_middle_encoder)
+            container(student.model)
     finally:
         weight.data.copy_(before)
 

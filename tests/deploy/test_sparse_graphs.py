@@ -17,8 +17,7 @@ from deploy.sites import rulebook, sites_of_cells, strided_sites
 from deploy.voxeliser import VoxelGrid, voxelise
 
 EDGES = (-5, -5, -1), (0.5, 0.5, 0.25), (20, 20, 8)
-SCALE = (0.5, 1.0, 2.0, 0.02, 6.0)
-GRID = VoxelGrid(*EDGES, max_points=3, max_voxels=100, columns=5, feature_scale=SCALE)
+GRID = VoxelGrid(*EDGES, max_points=3, max_voxels=100, columns=5)
 
 
 def run(graph, **inputs):
@@ -44,7 +43,7 @@ def test_voxels_are_those_of_the_torch_voxeliser(number):
     graph = Graph()
     voxels = voxelise(graph, graph.input('points', TensorProto.FLOAT, ['N', 5]), GRID)
     graph.output('points_of_voxels', voxels.points, ['M', 3, 5])
-    graph.output('means', voxels.means(GRID), ['M', 5])
+    graph.output('means', voxels.means(), ['M', 5])
     graph.output('cells', voxels.cells, ['M'], TensorProto.INT64)
     graph.output('counts', voxels.counts, ['M'], TensorProto.INT64)
     got = run(graph, points=points)
@@ -58,8 +57,7 @@ def test_voxels_are_those_of_the_torch_voxeliser(number):
     np.testing.assert_array_equal(got['cells'], keys[order])
     np.testing.assert_array_equal(got['counts'], counts[order])
     np.testing.assert_array_equal(got['points_of_voxels'], kept[order])
-    means = kept[order].sum(1) / counts[order, None] * np.float32(SCALE)
-    np.testing.assert_allclose(got['means'], means, rtol=2e-6)
+    np.testing.assert_allclose(got['means'], kept[order].sum(1) / counts[order, None], rtol=1e-6)
 
 
 @pytest.mark.parametrize('number', [0, 1, 40, 400])
@@ -159,6 +157,31 @@ def test_the_encoder_gives_the_map_of_spconv(block_type, number):
         wanted = encoder(torch.from_numpy(features), torch.from_numpy(coors).int(), 1).numpy()
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert number < 300 or np.abs(wanted).max() > 0.1
+
+
+def test_the_scale_of_the_features_is_folded_into_the_first_convolution():
+    scale = [0.04, 0.04, 0.5, 0.02, 6.0]
+    encoder = small_encoder()
+    size = tuple(encoder.sparse_shape)
+    rng = np.random.default_rng(1)
+    cells = np.sort(rng.choice(np.prod(size), 200, replace=False)).astype(np.int64)
+    features = (rng.standard_normal((200, 5)) / scale).astype(np.float32)
+    graph = Graph()
+    bev = encode(
+        graph,
+        stages_of(encoder, scale),
+        graph.input('features', TensorProto.FLOAT, ['M', 5]),
+        graph.input('cells', TensorProto.INT64, ['M']),
+        size,
+        'encoder',
+    )
+    graph.output('bev', bev, [1, *encoder.out_shape])
+    got = run(graph, features=features, cells=cells)['bev']
+    coors = np.stack([np.zeros(200), *np.unravel_index(cells, size)], axis=1)
+    scaled = torch.from_numpy(features) * torch.tensor(scale)
+    with torch.no_grad():
+        wanted = encoder(scaled, torch.from_numpy(coors).int(), 1).numpy()
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 def test_norms_that_cannot_be_folded_are_refused_by_name():
