@@ -140,7 +140,11 @@ def test_half_voxels_are_computed_in_float32(dtype):
     ('student', 'teacher', 'message'),
     [
         (torch.zeros(2, 3, 4, 4), sparse(SHAPE, 5), r'expected sparse tensors, got Tensor'),
-        (sparse(SHAPE, 5), sparse(SHAPE, 5, channels=4), 'SparseLinearConnector.*out_channels=4'),
+        (
+            sparse(SHAPE, 5),
+            sparse(SHAPE, 5, channels=4),
+            '3 channels, the teacher 4; .*SparseLinearConnector',
+        ),
         (sparse((10, 10, 4), 5), sparse((8, 8, 4), 5), 'no whole factor joins them'),
         (sparse((6, 4), 5), sparse(SHAPE, 5), r'\(6, 4\) cells, the teacher \(6, 4, 5\)'),
     ],

@@ -39,4 +39,4 @@ def test_a_sweep_suffices_for_numbers_and_table(run_tool, tmp_path):
 def test_every_config_gets_one_result_or_none_does(run_tool):
     done = run_tool('analysis/compare_models.py', TEACHER, STUDENT, '--results', 'one')
     assert done.returncode == 2
-    assert '2 configs but 1 results' in done.stdout
+    assert '2 models but 1 results' in done.stdout

@@ -192,13 +192,16 @@ def check_channels_first(layer: Layer) -> None:
     Raises:
         ValueError: The layer is such a sequence; names the connector that turns it.
     """
-    if type(layer.recorder) is not ModuleOutputs or not isinstance(layer.value, Tensor):
+    is_sequence = isinstance(layer.value, Tensor) and layer.value.dim() == 3
+    if not is_sequence or type(layer.recorder) is not ModuleOutputs:
         return
     address = layer.recorder.address(layer.model, layer.role)
-    module = layer.model.get_submodule(address.module)
-    if address.selectors or layer.value.dim() != 3 or layer.value.shape[1] in _widths(module):
-        return
-    if layer.value.shape[2] in _widths(module):
+    widths = _widths(layer.model.get_submodule(address.module))
+    if (
+        not address.selectors
+        and layer.value.shape[2] in widths
+        and layer.value.shape[1] not in widths
+    ):
         raise ValueError(
             f'{layer}, has its channels last, and the loss would take the axis before for them: '
             f"add {layer.role}_connector=dict(type='SequenceConnector')"

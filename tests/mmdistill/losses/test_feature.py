@@ -149,6 +149,7 @@ def test_a_mismatch_names_the_connectors_that_mend_it(maps):
         assert part in str(error.value)
     connectors = re.findall(r'_connector=(dict\(.*?\)\)?)(?: and|$)', str(error.value))
     student, teacher = (MODELS.build(eval(config)) for config in connectors)
+    student.take_widths(in_channels=3, out_channels=6)  # a link reads them
     assert loss(student.double()(maps[0][..., :4]), teacher(maps[1])).isfinite()
 
 
