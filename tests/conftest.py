@@ -18,13 +18,23 @@ def repository():
     return Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(autouse=True)
-def no_scope_is_left():
-    """A runner leaves its default scope behind, in which the next test would look up its models."""
+def _keep_scopes():
     before = dict(DefaultScope._instance_dict)
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(autouse=True)
+def no_scope_is_left():
+    """A runner leaves its default scope behind, in which the next test would look up its models."""
+    yield from _keep_scopes()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def no_scope_is_left_by_a_module():
+    """The same for what fixtures of a whole module run."""
+    yield from _keep_scopes()
 
 
 def pytest_collection_modifyitems(items):
