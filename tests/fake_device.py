@@ -40,7 +40,7 @@ def run_in_a_process(cases: Path) -> None:
     root = Path(__file__).parents[1]
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(cases)]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(root), str(root / 'projects')])}
-    done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
