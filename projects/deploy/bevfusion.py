@@ -110,11 +110,11 @@ def torch_layers(detector: nn.Module, points: np.ndarray) -> dict[str, np.ndarra
     """
     encoder, grid = detector.pts_middle_encoder, voxel_grid(detector)
     features, cells, _ = detector.voxelize([torch.from_numpy(points)])
-    if (scale := detector.pts_voxel_layer.feature_scale) is not None:
-        features = features / features.new_tensor(scale)  # exports have it in their first layer
     number = _cell_numbers(cells, grid.cells)
     order = number.argsort()
-    layers = {'cells': number[order].numpy(), 'voxels': features[order].numpy()}
+    scale = detector.pts_voxel_layer.feature_scale or 1.0  # exports have it in their first layer
+    means = features[order].numpy() / np.float32(scale)
+    layers = {'cells': number[order].numpy(), 'voxels': means}
     recorded = {}
 
     def record(name: str):

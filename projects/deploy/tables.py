@@ -117,8 +117,9 @@ def _pillars(rows: Mapping[str, Mapping[str, Any]]) -> str:
             for layer, error in check['layers'].items()
             if not layer.startswith(('middle_encoder', 'backbone', 'neck'))
         ]
+        boxes = f'{check["box_error"]:.1e}' if check['boxes'] else 'none found'
         lines.append(
-            f'| {name} | {row["megabytes"]:.1f} | {max(maps):.1e} | {check["box_error"]:.1e} '
+            f'| {name} | {row["megabytes"]:.1f} | {max(maps):.1e} | {boxes} '
             f'| {row["torch_maps"]:.0f} | {row["onnx_maps"]:.0f} '
             f'| {_times(row, "torch_maps", "onnx_maps")} | {row["torch"]:.0f} | {row["onnx"]:.0f} '
             f'| {_times(row, "torch", "onnx")} |'
@@ -139,6 +140,9 @@ def _commits(result: Result) -> str:
 
 
 def _origin(run: Mapping[str, Any]) -> str:
+    trained = ''
+    if run.get('training'):
+        trained = f'; those of the accuracies are trained: {run["training"]}'
     return (
         f'Measured by `tools/benchmarks/bench_export.py` at commit {run["commit"]} on '
         f'{run["date"]}: {run["machine"]}, torch {run["torch"]}, onnxruntime '
@@ -147,8 +151,7 @@ def _origin(run: Mapping[str, Any]) -> str:
         'the embedded data set: for mini and '
         f'pillars as it is, for S, XS and XXS generated with {run["dense_azimuths"]} azimuths and '
         f'9 sweeps, as dense as nuScenes. Errors are the largest on {run["frames"]} frames. '
-        f'Weights are random (seed {run["seed"]}) with norms of one cloud; those of the accuracies '
-        f'are trained: {run["training"]}.'
+        f'Weights are random (seed {run["seed"]}) with norms of one cloud{trained}.'
     )
 
 
