@@ -55,7 +55,7 @@ def main() -> None:
         for label, (_, plain, file) in RUNS.items()
     ]
     batches = load_frames(configs['clip_teacher_mini'], CLIPS)
-    costs = measure(models, batches, repeats=5)
+    costs = measure(models, batches, repeats=3)
     table = as_markdown(runs, costs, METRICS)
     (args.folder / 'table.md').write_text(table + '\n')
     (args.folder / 'table.json').write_text(
