@@ -45,8 +45,9 @@ def main() -> None:
         for path in args.work_dir.rglob('seed_*/results.json'):
             draw_run(path)
     (args.work_dir / 'experiments.md').write_text(text)
-    print(f'\n{text}\nIn {args.work_dir}: experiments.md, experiments.png; beside each result, ')
-    print('confusion.png.')
+    print(
+        f'\n{text}\nIn {args.work_dir}: experiments.md and .png; confusion.png beside each result.'
+    )
     if args.update_readme:
         update_readme(args.update_readme, text, args.marker)
 

@@ -11,7 +11,7 @@ model = dict(
             neck_hidden_sizes=[16, 16, 24, 48, 64, 80, 320],
             expand_ratio=2.0,
             hidden_dropout_prob=0.05,
-            image_size=256,
+            image_size=224,  # of the made-up batch alone: it takes any
         ),
         pretrained='apple/mobilevit-xx-small',
         init='torch',  # where pretrained=None

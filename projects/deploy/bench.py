@@ -92,12 +92,15 @@ def time_pillars(
     Returns:
         ``torch_maps``, ``onnx_maps``; ``torch``, ``onnx`` to boxes.
     """
-    runtime, part = Detector(folder, threads=1), pillars.PillarPart(detector).eval()
+    runtime = Detector(folder, threads=1)
+    names = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck', 'bbox_head')
+    encoder, scatter, backbone, neck, head = (pillars.part(detector, name) for name in names)
 
     def torch_maps() -> None:
         batch = dict(inputs=dict(points=[torch.from_numpy(cloud)]), data_samples=[])
         voxels = detector.data_preprocessor(batch, False)['inputs']['voxels']
-        part(voxels['voxels'], voxels['num_points'], voxels['coors'])
+        features = encoder(voxels['voxels'], voxels['num_points'], voxels['coors'])
+        head(neck(backbone(scatter(features, voxels['coors'], 1))))
 
     return in_turns(
         dict(

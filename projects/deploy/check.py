@@ -19,8 +19,8 @@ from deploy.detector import Boxes, Detector
 BOX_BAR_M = 1e-3
 SCORE_BAR = 1e-5
 LAYER_BAR = 1e-4
-LAYER_BAR_RELATIVE = 1e-5  # of the largest value, where that allows more
-_DRIFT_TOP, _DRIFT_M, _DRIFT_BAR = 20, 0.5, 0.8
+LAYER_BAR_RELATIVE = 5e-5  # of the largest value, where that allows more
+_DRIFT_TOP, _DRIFT_M, _DRIFT_BAR = 20, 0.5, 0.5
 
 
 class ExportDisagrees(ValueError):
@@ -131,7 +131,7 @@ def measure_drift(
         difference ``score_error``.
 
     Raises:
-        ExportDisagrees: Less than 0.8 are found.
+        ExportDisagrees: Less than half are found, as when a conversion has broken the peak test.
     """
     runtime = Detector(folder, threads=1)
     distances, differences, total = [], [], 0
@@ -240,9 +240,26 @@ def _compare_boxes(
             raise ExportDisagrees(
                 'the boxes',
                 f"{len(lost)} of torch's {len(wanted[0])} boxes have no like, {added} of the "
-                f"export's {len(got[0])} (same class, {BOX_BAR_M} m, score {SCORE_BAR})",
+                f"export's {len(got[0])} (same class, {BOX_BAR_M} m, score {SCORE_BAR})"
+                f'{_nearest(wanted, got, lost)}',
             )
     return match, len(wanted[0])
+
+
+def _nearest(wanted: Boxes, got: Boxes, lost: np.ndarray) -> str:
+    """How far the first lost box is from the nearest of its class."""
+    if not len(lost):
+        return ''
+    boxes, scores, labels = (values[lost[0]] for values in wanted)
+    same = np.flatnonzero(got[2] == labels)
+    if not len(same):
+        return f'; the first, of class {labels}, has none of its class'
+    apart = np.abs(_differences(boxes[None], got[0][same])[0]).max(axis=1)
+    nearest = same[apart.argmin()]
+    return (
+        f'; the first, of class {labels} and score {scores:.6f}, has its nearest '
+        f'{apart.min():.2g} away, with score {got[1][nearest]:.6f}'
+    )
 
 
 def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:

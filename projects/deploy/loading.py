@@ -108,8 +108,9 @@ def load_weights(model: nn.Module, checkpoint: str | Path) -> None:
         raise ValueError(f'{checkpoint} cannot be read as a checkpoint ({error})') from error
     weights = content.get('state_dict', content)
     wanted = set(model.state_dict())
-    if not wanted & set(weights):
-        weights = _below('student.', weights)
+    student = _below('student.', weights)
+    if wanted & set(student):  # a distillation run's checkpoint has other weights, too
+        weights = student
     missing, unexpected = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
     if missing or unexpected:
         raise ValueError(

@@ -61,8 +61,7 @@ class PillarPart(nn.Module):
             What :func:`deploy.detector.decode_centers` or ``decode_anchors`` reads, and by their
             names the layers on the way.
         """
-        features = self.voxel_encoder(voxels, num_points, coors)
-        features = features.flatten(1)
+        features = pillar_features(self.voxel_encoder, voxels, num_points, coors)
         size_y, size_x = self.middle_encoder.ny, self.middle_encoder.nx
         cells = (coors[:, 2] * size_x + coors[:, 3]).long()
         plane = features.new_zeros(size_y * size_x, features.shape[1])
@@ -97,6 +96,41 @@ class PillarPart(nn.Module):
         fused = self.neck(self.backbone(bev))
         anchors = self.head.prior_generator.grid_anchors([fused[0].shape[-2:]], device='cpu')
         return anchors[0].reshape(-1, self.head.box_code_size)
+
+
+def pillar_features(net: nn.Module, voxels: Tensor, num_points: Tensor, coors: Tensor) -> Tensor:
+    """What a ``PillarFeatureNet`` computes, without its assignments into slices.
+
+    Those become scatters over all points in ONNX, a tenth of the time of the whole detector.
+
+    Args:
+        net: The ``PillarFeatureNet``.
+        voxels: (M, points, columns).
+        num_points: (M,).
+        coors: (M, 4): sample, z, y, x.
+
+    Returns:
+        (M, channels).
+    """
+    xyz, others = voxels[..., :3], voxels[..., 3:]
+    size = voxels.new_tensor([net.vx, net.vy, net.vz])
+    offset = voxels.new_tensor([net.x_offset, net.y_offset, net.z_offset])
+    from_center = xyz - (coors[:, [3, 2, 1]].to(xyz.dtype) * size + offset)[:, None]
+    # The legacy way writes the offsets over the places.
+    places = from_center if net.legacy and net._with_voxel_center else xyz
+    parts = [places, others]
+    if net._with_cluster_center:
+        parts.append(xyz - xyz.sum(dim=1, keepdim=True) / num_points.to(xyz.dtype)[:, None, None])
+    if net._with_voxel_center:
+        parts.append(from_center)
+    if net._with_distance:
+        parts.append(places.norm(dim=2, keepdim=True))
+    slots = torch.arange(voxels.shape[1], device=voxels.device)
+    is_used = (slots < num_points[:, None])[..., None]
+    features = torch.cat(parts, dim=2) * is_used.to(voxels.dtype)
+    for layer in net.pfn_layers:
+        features = layer(features, num_points)
+    return features.flatten(1)
 
 
 def part(detector: nn.Module, name: str) -> nn.Module:

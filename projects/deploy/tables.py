@@ -18,7 +18,8 @@ def as_markdown(result: Result) -> str:
     """
     makers = (_files, _speed, _pillars, _accuracy)
     tables = [make(result[make.__name__[1:]]) for make in makers if result.get(make.__name__[1:])]
-    return '\n\n'.join([*tables, _origin(result['run'])]) + '\n'
+    run = {**result['run'], 'commit': _commits(result)}
+    return '\n\n'.join([*tables, _origin(run)]) + '\n'
 
 
 def report(folder: Path, meta: Mapping[str, Any]) -> str:
@@ -61,10 +62,11 @@ def deploy_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def origin_of_deploy_table(run: Mapping[str, Any]) -> str:
+def origin_of_deploy_table(result: Result) -> str:
     """Where the numbers of the deploy table come from."""
+    run, commits = result['run'], _commits({'deploy': result['deploy']})
     return (
-        f'Measured by `tools/benchmarks/bench_export.py` at commit {run["commit"]} on '
+        f'Measured by `tools/benchmarks/bench_export.py` at commit {commits} on '
         f'{run["date"]}: {run["machine"]}, one thread, processor time from points to boxes, the '
         f'models taking turns on {run["frames"]} frames of the embedded data set; '
         f'{run["training"]}. Sizes are those of the weights in torch and of the files as ONNX.'
@@ -115,8 +117,9 @@ def _pillars(rows: Mapping[str, Mapping[str, Any]]) -> str:
             for layer, error in check['layers'].items()
             if not layer.startswith(('middle_encoder', 'backbone', 'neck'))
         ]
+        boxes = f'{check["box_error"]:.1e}' if check['boxes'] else 'none found'
         lines.append(
-            f'| {name} | {row["megabytes"]:.1f} | {max(maps):.1e} | {check["box_error"]:.1e} '
+            f'| {name} | {row["megabytes"]:.1f} | {max(maps):.1e} | {boxes} '
             f'| {row["torch_maps"]:.0f} | {row["onnx_maps"]:.0f} '
             f'| {_times(row, "torch_maps", "onnx_maps")} | {row["torch"]:.0f} | {row["onnx"]:.0f} '
             f'| {_times(row, "torch", "onnx")} |'
@@ -130,7 +133,16 @@ def _accuracy(rows: Mapping[str, Mapping[str, float]]) -> str:
     return '\n'.join(lines)
 
 
+def _commits(result: Result) -> str:
+    """The commits at which the rows were measured."""
+    rows = [row for section, rows in result.items() if section != 'run' for row in rows.values()]
+    return ', '.join(sorted({row['commit'] for row in rows}))
+
+
 def _origin(run: Mapping[str, Any]) -> str:
+    trained = ''
+    if run.get('training'):
+        trained = f'; those of the accuracies are trained: {run["training"]}'
     return (
         f'Measured by `tools/benchmarks/bench_export.py` at commit {run["commit"]} on '
         f'{run["date"]}: {run["machine"]}, torch {run["torch"]}, onnxruntime '
@@ -139,8 +151,7 @@ def _origin(run: Mapping[str, Any]) -> str:
         'the embedded data set: for mini and '
         f'pillars as it is, for S, XS and XXS generated with {run["dense_azimuths"]} azimuths and '
         f'9 sweeps, as dense as nuScenes. Errors are the largest on {run["frames"]} frames. '
-        f'Weights are random (seed {run["seed"]}) with norms of one cloud; those of the accuracies '
-        f'are trained: {run["training"]}.'
+        f'Weights are random (seed {run["seed"]}) with norms of one cloud{trained}.'
     )
 
 

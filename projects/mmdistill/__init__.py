@@ -9,7 +9,7 @@ from mmdistill.contracts import (
     Sampler,
     Targets,
 )
-from mmdistill.distiller import Distiller, read_student_config
+from mmdistill.distiller import Distiller
 from mmdistill.link import Link, register_aligner
 from mmdistill.reading import (
     FeatureRecorder,
@@ -21,6 +21,7 @@ from mmdistill.reading import (
     register_layer_facts,
 )
 from mmdistill.schedule import WeightSchedule
+from mmdistill.student import read_student_config
 from mmdistill.teacher import Teacher
 from mmdistill.utils.checkpoint import allow_mmengine_checkpoints
 

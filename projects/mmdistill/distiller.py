@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -23,11 +22,11 @@ from mmdistill.link import Link, build_schedules, weight_at
 from mmdistill.reading.recorder import FeatureRecorder
 from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
 from mmdistill.step import Step
-from mmdistill.teacher import Teacher, load_strictly, read_config, read_model_config
+from mmdistill.student import ForwardArguments, read_student_config
+from mmdistill.teacher import Teacher, load_strictly, read_model_config
 from mmdistill.utils.checkpoint import load_weights
 
 LOSS_PREFIX = 'distill/'
-STUDENT_KEYS = ('config', 'checkpoint')
 
 
 @MODELS.register_module()
@@ -118,7 +117,7 @@ class Distiller(BaseModel):
     def loss(self, *args: Any, teacher_data: dict, **kwargs: Any) -> dict[str, Tensor]:
         """Return the student's losses and one ``distill/<link>`` for each link."""
         weights = self.link_weights()
-        given = _Arguments(self.student, args, kwargs)
+        given = ForwardArguments(self.student, args, kwargs)
         if self.targets is not None and not given.data_samples:
             raise ValueError(
                 f'targets ({type(self.targets).__name__}) need data_samples in the batch, and '
@@ -355,67 +354,6 @@ class _Teachers(dict):
         shared = _Teachers(self)
         shared.is_owner = False
         return shared
-
-
-class _Arguments:
-    """Arguments of the student's forward, among them the data samples, however they are given."""
-
-    def __init__(self, student: nn.Module, args: tuple, kwargs: dict) -> None:
-        self._bound = inspect.signature(student.forward).bind_partial(*args, **kwargs)
-        given = self._bound.arguments
-        # A forward(*args, **kwargs) has them in its own dict of further arguments.
-        others = [
-            value
-            for name, value in given.items()
-            if self._bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
-        ]
-        self._holder = next((d for d in [given, *others] if 'data_samples' in d), given)
-
-    @property
-    def data_samples(self) -> Any:
-        """The batch's samples, or ``None``."""
-        return self._holder.get('data_samples')
-
-    @data_samples.setter
-    def data_samples(self, samples: Any) -> None:
-        self._holder['data_samples'] = samples
-
-    @property
-    def args(self) -> tuple:
-        """Positional arguments."""
-        return self._bound.args
-
-    @property
-    def kwargs(self) -> dict:
-        """Keyword arguments."""
-        return self._bound.kwargs
-
-
-def read_student_config(student: dict) -> Config:
-    """Return the config of a distiller's student.
-
-    Args:
-        student: The student as a distiller takes it.
-
-    Returns:
-        The content of its config file, if it is one, with the changes beside it; else a config
-        with nothing but its ``model``.
-
-    Raises:
-        ValueError: A change is no part of the model.
-    """
-    if 'type' in student or 'config' not in student:
-        return Config(dict(model=copy.deepcopy(dict(student))))
-    config = Config(dict(read_config(student['config'], 'student')))
-    changes = {key: value for key, value in student.items() if key not in STUDENT_KEYS}
-    unknown = sorted(set(changes) - set(config.model))
-    if unknown:
-        raise ValueError(
-            f'student takes {STUDENT_KEYS}, and changes of its model; {unknown} are neither: its '
-            f'model has {sorted(config.model)}'
-        )
-    config.merge_from_dict(dict(model=changes))
-    return config
 
 
 def _scheduled(weight: float | dict) -> tuple[float, list]:

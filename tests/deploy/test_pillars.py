@@ -29,6 +29,32 @@ def test_maps_are_those_of_torch(pillar_export):
     assert heads and max(heads) < 1e-5
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(legacy=False),
+        dict(legacy=True),
+        dict(legacy=True, with_distance=True),
+        dict(legacy=False, with_distance=True, with_cluster_center=False),
+        dict(legacy=True, with_voxel_center=False, feat_channels=(8, 6)),
+    ],
+)
+def test_features_of_pillars_are_those_of_mmdet3d(options):
+    from mmdet3d.models import PillarFeatureNet
+
+    rng = np.random.default_rng(0)
+    net = PillarFeatureNet(5, **{'feat_channels': (6,), **options}).eval()
+    counts = torch.tensor([4, 1, 2, 4])
+    voxels = torch.from_numpy(rng.standard_normal((4, 4, 5)).astype(np.float32))
+    voxels *= (torch.arange(4) < counts[:, None])[..., None]
+    coors = torch.from_numpy(rng.integers(0, 9, (4, 4)))
+    with torch.no_grad():
+        got = pillars.pillar_features(net, voxels, counts, coors)
+        wanted = net(voxels.clone(), counts, coors)  # it writes into what it gets
+    assert got.shape == wanted.shape == (4, 6)
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+
+
 def test_boxes_are_those_of_mmdet3d(pillar_export, clouds):
     detector, folder, _ = pillar_export
     for cloud in clouds:

@@ -59,3 +59,37 @@ def test_the_small_config_differs_from_the_mini_teacher_in_data_size_and_text_al
     model = build(small.model)
     assert model.vision.image_size == 96
     assert small.model.heads == mini.model.heads
+
+
+@pytest.mark.parametrize('data', ['medpix', 'wound'])
+def test_full_size_links_fit_their_layers(data, tiny_root):
+    """A step of the whole recipe, with encoders of one narrow layer in place of the real ones."""
+    model = Config.fromfile(f'configs/medvl/{data}_combined.py').model
+    teacher = Config.fromfile(model.teacher.config)
+    shrink(model.student, 'pieces', tiny_root)
+    shrink(teacher.model, 'words', tiny_root)
+    model.teacher = dict(config=teacher, checkpoint=None, allow_random_weights=True)
+    distiller = MODELS.build(model)
+    distiller.init_weights()
+    raw = distiller.student.example_batch()
+    losses = distiller(**distiller.data_preprocessor(raw, True), mode='loss')
+    tasks = list(model.student.heads)
+    assert set(losses) == {
+        *(f'loss_{task}' for task in tasks),
+        *(f'distill/{name}' for name in model.links),
+    }
+    sum(losses.values()).backward()
+    (connector,) = distiller.links['image_feature'].student_connector
+    assert connector.linear.weight.shape == (32, 512)
+    assert connector.linear.weight.grad.abs().sum() > 0
+
+
+def shrink(model, vocabulary, root):
+    """Make the encoders of a classifier tiny, with random weights, and its tokenizer local."""
+    model.data_preprocessor.update(tokenizer=str(root / 'tokenizers' / vocabulary), max_length=48)
+    model.vision.pretrained = model.text.pretrained = None
+    small = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    model.vision.config.update(small, image_size=32)
+    if model.text.config.model_type == 'distilbert':
+        small = dict(dim=32, n_layers=1, n_heads=2, hidden_dim=32)
+    model.text.config.update(small, max_position_embeddings=48)

@@ -1,6 +1,7 @@
 """A checkpoint is loaded under the names that fit, or refused; never left out in silence."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
 from mmdistill import Teacher
+from mmdistill.apis.preflight.model import check_start
 from mmdistill.checkpoints import for_distiller, student_part
 from tests.mmdistill.tiny import HOOKS, TinyClassifier, TinyImages, runner_config
 
@@ -278,3 +280,18 @@ def test_a_new_run_does_not_start_from_a_file_of_which_nothing_fits(config, plai
         settings = dict(load_from=str(tmp_path / 'other.pth'), custom_hooks=hooks)
         with pytest.raises(ValueError, match=r'other.pth does not fit this TinyClassifier: 0 of 6'):
             train(tmp_path / 'new', model, **settings)
+
+
+def test_preflight_says_how_much_of_load_from_fits(config, plain, tmp_path):
+    state = TinyClassifier(8).state_dict()
+    contents = (state, {**state, 'head.weight': torch.ones(7, 8)}, nn.Linear(2, 2).state_dict())
+    file = tmp_path / 'start.pth'
+    for model in (config, plain):
+        built = MODELS.build(model)
+        run = SimpleNamespace(cfg=dict(load_from=str(file)), built_model=lambda model=built: model)
+        findings = []
+        for content in contents:
+            torch.save(dict(state_dict=content), file)
+            findings += check_start(run)
+        assert [finding.verdict.value for finding in findings] == ['OK', 'WARNING', 'FAILED']
+        assert 'other size: head.weight (7, 8) instead of (4, 8)' in findings[1].text

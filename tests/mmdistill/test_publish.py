@@ -68,3 +68,14 @@ def test_weights_that_half_precision_cannot_hold_are_refused(checkpoint, tmp_pat
     with pytest.raises(ValueError, match=r'0\.weight does not fit float16'):
         publish_weights(checkpoint, tmp_path / 'teacher.pth', {})
     assert not (tmp_path / 'teacher.pth').exists()
+
+
+def test_of_a_distillation_runs_checkpoint_the_student_is_published(checkpoint, tmp_path):
+    student = network()
+    distiller = nn.ModuleDict(dict(student=student, links=nn.Linear(2, 2))).state_dict()
+    distiller.update(student.state_dict())  # as StudentCheckpointHook adds them
+    torch.save(dict(meta=dict(teachers={}), state_dict=distiller), checkpoint)
+    publish_weights(checkpoint, tmp_path / 'student.pth', {})
+    published = load_weights(str(tmp_path / 'student.pth'))['state_dict']
+    assert published.keys() == student.state_dict().keys()
+    assert published._metadata['1'] == student.state_dict()._metadata['1']

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch import nn
 
-import mmdistill  # noqa: F401  (registers)
+from mmdistill import Layer, Link
+from mmdistill.reading.recorders import ModuleOutputs
 
 
 def build(kind, **options):
@@ -86,3 +88,27 @@ def test_wrong_options_fail_when_built():
         build('TokenPoolConnector', mode='first')
     with pytest.raises(ValueError, match=r'skip \(1\) counts tokens'):
         build('TokenPoolConnector', mode='cls', skip=1)
+
+
+SEQUENCE = dict(
+    student='project', teacher='project', loss=dict(type='NormalizedMSELoss', loss_weight=1.0)
+)
+
+
+def bind(link, value):
+    """Bind a link between two models whose linear layer returned a value."""
+    model = nn.ModuleDict(dict(project=nn.Linear(4, 6)))
+    link = Link.from_config('sequence', link)
+    layers = (
+        Layer(ModuleOutputs('project'), model, role, value) for role in ('student', 'teacher')
+    )
+    link.bind(*layers)
+
+
+def test_losses_that_would_take_time_for_channels_refuse_a_sequence():
+    with pytest.raises(ValueError, match=r"link 'sequence'.*2 x 5 x 6|SequenceConnector"):
+        bind(SEQUENCE, torch.ones(2, 5, 6))
+    turned = dict(type='SequenceConnector')
+    bind(dict(SEQUENCE, student_connector=turned, teacher_connector=turned), torch.ones(2, 5, 6))
+    bind(SEQUENCE, torch.ones(2, 6))
+    bind(dict(SEQUENCE, loss=dict(type='FitNetLoss')), torch.ones(2, 5, 6))

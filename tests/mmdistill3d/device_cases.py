@@ -4,15 +4,12 @@ A case fails where an operation takes tensors of both devices, or where the host
 more often than the case says.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
-
 import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
-from torch import Tensor
+from spconv.pytorch import SparseConvTensor
 
 import bevfusion
 import mmdistill3d
@@ -20,6 +17,7 @@ from bevfusion.heatmap import draw_gaussians
 from tests.fake_device import NAME, Device
 
 RANGE = [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
+GRID = dict(point_cloud_range=RANGE, axes='xy')
 CHANNELS = dict(student_channels=8, teacher_channels=16)
 DTYPES = [torch.float32, torch.float16]
 
@@ -70,9 +68,7 @@ def run(device, config, inputs, waits=0, **needs):
 @pytest.mark.parametrize('boxes, waits', [('gt', 0), ('teacher', 2), ('union', 2)])
 def test_masks(device, shape, boxes, waits):
     """The teacher's boxes are chosen by their scores: one wait a frame."""
-    mask = MODELS.build(
-        dict(type='BoxMask', point_cloud_range=RANGE, boxes=boxes, shape=shape, background=0.01)
-    )
+    mask = MODELS.build(dict(type='BoxMask', **GRID, boxes=boxes, shape=shape, background=0.01))
     with device.waits(waits):
         found = mask(maps()[0], data_samples=samples(), teacher_predictions=samples())
     assert found.shape == (2, 1, 12, 12) and found.device.type == NAME
@@ -82,7 +78,7 @@ def test_masks(device, shape, boxes, waits):
 @pytest.mark.parametrize('weights', ['product', 'teacher', 'gt'])
 @pytest.mark.parametrize('classes', [None, [2, 0, 5, 1]])
 def test_heatmaps(device, weights, classes, dtype):
-    config = dict(type='HeatmapKDLoss', point_cloud_range=RANGE, weights=weights, classes=classes)
+    config = dict(type='HeatmapKDLoss', **GRID, weights=weights, classes=classes)
     mask = torch.rand(2, 1, 12, 12, device=NAME)
     run(device, config, maps(4, 4, dtype), data_samples=samples(), mask=mask)
 
@@ -99,40 +95,26 @@ OBJECTS = [
 @pytest.mark.parametrize('count', [0, 5])
 @pytest.mark.parametrize('config', OBJECTS, ids=lambda config: '-'.join(map(str, config.values())))
 def test_objects(device, config, count, dtype):
-    config = dict(config, point_cloud_range=RANGE)
-    run(device, config, maps(dtype=dtype), data_samples=samples(count))
+    run(device, {**config, **GRID}, maps(dtype=dtype), data_samples=samples(count))
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('count', [0, 5])
 def test_crd_of_objects(device, count, dtype):
-    objects = dict(type='object', point_cloud_range=RANGE, num_classes=3)
+    objects = dict(type='object', **GRID, num_classes=3)
     config = dict(type='CRDLoss', granularity=objects, memory=dict(queue_length=8), **CHANNELS)
     run(device, config, maps(dtype=dtype), data_samples=samples(count))
 
 
-@dataclass
-class Sparse:
-    """What is read of a sparse tensor of spconv, which cannot be built on this device."""
-
-    features: Tensor
-    indices: Tensor
-    spatial_shape: list[int]
-    batch_size: int = 2
-
-    def replace_feature(self, features: Tensor) -> Any:
-        return replace(self, features=features)
-
-
 def sparse(count, cells=(8, 8, 4), dtype=torch.float32, channels=8):
     features = torch.rand(count, channels, dtype=dtype, device=NAME, requires_grad=True)
-    return Sparse(features, torch.zeros(count, 4, dtype=torch.int32, device=NAME), list(cells))
+    indices = torch.zeros(count, 4, dtype=torch.int32, device=NAME)
+    return SparseConvTensor(features, indices, list(cells), 2)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('distance', ['mse', 'l1'])
-@pytest.mark.parametrize('unmatched', ['ignore', 'zero'])
-@pytest.mark.parametrize('reduce', ['mean', 'max'])
+@pytest.mark.parametrize('unmatched, reduce', [('ignore', 'mean'), ('zero', 'max')])
 @pytest.mark.parametrize('cells', [(8, 8, 4), (4, 4, 2)])
 def test_sparse_features(device, distance, unmatched, reduce, cells, dtype):
     config = dict(type='SparseFeatureLoss', distance=distance, unmatched=unmatched, reduce=reduce)
@@ -156,6 +138,7 @@ CONNECTORS = [
 def test_connectors(device, config):
     if config['type'] == 'RangeConnector':
         config = dict(config, source_range=RANGE, target_range=[-32, -32, 32, 32], size=(6, 6))
+        config['axes'] = 'xy'
     assert MODELS.build(config)(maps()[0]).device.type == NAME
 
 
@@ -201,7 +184,7 @@ def center_head(dtype):
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('positions', ['gt', 'peaks', 'union'])
 def test_center_heads(device, positions, dtype):
-    config = dict(type='CenterHeadKDLoss', point_cloud_range=RANGE, positions=positions)
+    config = dict(type='CenterHeadKDLoss', **GRID, positions=positions)
     mask = torch.rand(2, 1, 12, 12, device=NAME)
     heads = center_head(dtype), center_head(dtype)
     run(device, config, heads, data_samples=samples(), mask=mask)

@@ -53,7 +53,7 @@ def maps():
 
 def build(**config):
     torch.manual_seed(1)
-    return MODELS.build(dict(dict(axes='xy', point_cloud_range=RANGE), **config))
+    return MODELS.build({'point_cloud_range': RANGE, 'axes': 'xy', **config})
 
 
 def crd():
@@ -123,7 +123,7 @@ def test_centre_heads(fault, maps):
     torch.manual_seed(0)
     channels = dict(heatmap=3, reg=2, height=1, dim=3, rot=2, vel=2)
     heads = [([{k: torch.randn(2, c, 8, 12) for k, c in channels.items()}],) for _ in range(2)]
-    loss = build(type='CenterHeadKDLoss', positions='gt')
+    loss = build(type='CenterHeadKDLoss', axes='yx', positions='gt')
     without, found = (loss(*heads, data_samples=batch) for batch in (samples(), samples(fault)))
     assert torch.equal(found, without) and without > 0
 

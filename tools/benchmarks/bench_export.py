@@ -48,12 +48,9 @@ def main() -> None:
                 rows = results.setdefault(section, {})
                 if (name in rows and not args.again) or (args.rows and name not in args.rows):
                     continue
-                rows[name] = measure()
-                results['run'] = {
-                    **describe_run(),
-                    **networks.describe(),
-                    'training': args.training,
-                }
+                run = describe_run()
+                rows[name] = {**measure(), 'commit': run['commit']}
+                results['run'] = {**run, **networks.describe(), 'training': args.training}
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.write_text(json.dumps(results, indent=2) + '\n')
                 print(section, name, json.dumps(rows[name]), flush=True)
@@ -62,7 +59,7 @@ def main() -> None:
     if args.update_readme:
         update_readme(ROOT / 'projects/deploy/README.md', tables, marker='bench-export')
         if 'deploy' in results:
-            text = f'{deploy_table(results["deploy"])}\n\n{origin_of_deploy_table(results["run"])}'
+            text = f'{deploy_table(results["deploy"])}\n\n{origin_of_deploy_table(results)}'
             update_readme(ROOT / 'README.md', text, marker='deploy-table')
 
 

@@ -13,6 +13,7 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
+    fit_checkpoint=dict(type='FitCheckpointHook'),  # weights that do not fit are refused
     checkpoint=dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mean_f1', rule='greater'
     ),

@@ -16,5 +16,8 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2))
+default_hooks = dict(
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    fit_checkpoint=dict(type='FitCheckpointHook'),  # weights that do not fit are refused
+)
 custom_hooks = [dict(type='RandomStateHook'), dict(type='MetricsFileHook')]

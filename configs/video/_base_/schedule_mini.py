@@ -18,6 +18,7 @@ val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
+    fit_checkpoint=dict(type='FitCheckpointHook'),  # weights that do not fit are refused
     checkpoint=dict(
         type='CheckpointHook', interval=2, max_keep_ckpts=1, save_best='top1', rule='greater'
     ),

@@ -8,8 +8,11 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS
-from mmengine.runner import load_checkpoint
 from torch import nn
+
+from mmdistill.distiller import Distiller
+from mmdistill.teacher import load_strictly
+from mmdistill.utils.checkpoint import load_weights
 
 
 def load_model(cfg: Config, checkpoint: str | None, device: str | None = None) -> nn.Module:
@@ -17,12 +20,14 @@ def load_model(cfg: Config, checkpoint: str | None, device: str | None = None) -
 
     Args:
         cfg (Config): its ``model`` is built.
-        checkpoint (str, optional): weights to load, strictly.
+        checkpoint (str, optional): weights to load, strictly; a distiller needs its student's.
         device (str, optional): this machine's, where none is named.
     """
     model = MODELS.build(cfg.model)
     if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        weights = load_weights(checkpoint)['state_dict']
+        tested = model.student if isinstance(model, Distiller) else model
+        load_strictly(tested, weights, f'checkpoint ({checkpoint})')
     return model.to(device or get_device()).eval()
 
 

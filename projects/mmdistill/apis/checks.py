@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdistill.utils.dataset import check_info_file
 from mmdistill.utils.run_checkpoint import resolve_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -33,8 +34,6 @@ def check_data(cfg: Mapping[str, Any], loaders: Sequence[str]) -> None:
         ValueError: an info file is of an old format, or the embedded data set was made by another
             version of its generator.
     """
-    from mmdistill.utils.dataset import check_info_file
-
     missing: dict[str, list[str]] = {}
     for loader in loaders:
         for dataset in _leaf_datasets((cfg.get(loader) or {}).get('dataset')):

@@ -13,12 +13,11 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from mmdistill.checkpoints import student_part
 from mmdistill.distiller import Distiller
 from mmdistill.hooks.student_checkpoint_hook import student_path
 from mmdistill.utils.checkpoint import load_weights
 from mmdistill.utils.files import written_whole
-
-_STUDENT = 'student.'
 
 
 @HOOKS.register_module()
@@ -129,5 +128,4 @@ def plain_weights(checkpoint: str | Path) -> dict[str, Any]:
     beside = student_path(checkpoint)
     content = load_weights(str(beside if beside.is_file() else checkpoint))
     state = content['state_dict']
-    student = {k.removeprefix(_STUDENT): v for k, v in state.items() if k.startswith(_STUDENT)}
-    return dict(meta=content.get('meta', {}), state_dict=student or state)
+    return dict(meta=content.get('meta', {}), state_dict=student_part(state) or state)

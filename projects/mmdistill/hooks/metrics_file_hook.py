@@ -19,6 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmdistill.distiller import Distiller
 from mmdistill.hooks.final_test_hook import FinalTestHook
 from mmdistill.utils.checkpoint import load_weights
+from mmdistill.utils.files import written_whole
 
 
 @HOOKS.register_module()
@@ -130,12 +131,13 @@ class MetricsFileHook(Hook):
         write_json(folder / 'metrics.json', self.rows)
         columns = dict.fromkeys(key for row in self.rows for key in row)
         names = [key for key in columns if isinstance(_last_value(self.rows, key), Number)]
-        partial = folder / 'metrics.csv.partial'
-        with partial.open('w', newline='') as file:
+        with (
+            written_whole(folder / 'metrics.csv') as partial,
+            partial.open('w', newline='') as file,
+        ):
             writer = csv.DictWriter(file, names, extrasaction='ignore')
             writer.writeheader()
             writer.writerows(self.rows)
-        partial.replace(folder / 'metrics.csv')
 
 
 def count_parameters(model: torch.nn.Module) -> dict[str, int]:
@@ -149,9 +151,8 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file holds all of it or is as it was; numpy's numbers are numbers."""
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(json.dumps(content, indent=1, default=_plain) + '\n')
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, default=_plain) + '\n')
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,8 @@ class FitNetLoss(MapLoss):
         loss_weight: Factor of the loss.
     """
 
+    reads_channels = False
+
     def compare(self, student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
         """Return the scalar loss of features of full precision."""
         if mask is None:
@@ -61,6 +63,8 @@ class FeatureL1Loss(MapLoss):
         beta: Difference at which the loss becomes linear; 0 for plain L1.
         loss_weight: Factor of the loss.
     """
+
+    reads_channels = False
 
     def __init__(self, beta: float = 0.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import prepare
-from mmdistill.reading.shapes import Layer
+from mmdistill.reading.shapes import Layer, check_channels_first
 
 
 class MapLoss(LinkLoss):
@@ -23,6 +23,8 @@ class MapLoss(LinkLoss):
     needs = ('mask',)
     check_features: Callable[[Any, Any], None] = staticmethod(check_same_shape)
     """Raises a ``ValueError`` for features that do not fit; by default those of two shapes."""
+    reads_channels = True
+    """Whether channels and positions are not the same to it."""
 
     def __init__(self, loss_weight: float = 1.0, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -30,6 +32,9 @@ class MapLoss(LinkLoss):
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Check the two layers as far as they are known."""
+        if self.reads_channels:
+            check_channels_first(student)
+            check_channels_first(teacher)
         if student.value is not None and teacher.value is not None:
             self.check_features(student.value, teacher.value)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmdistill.contracts import ProvidesExample
 from mmdistill.reading.address import describe
 from mmdistill.reading.recorder import FeatureRecorder
-from mmdistill.reading.recorders import Recorder
+from mmdistill.reading.recorders import ModuleOutputs, Recorder
 from mmdistill.reading.sparse import is_sparse
 
 Range = tuple[float, ...]
@@ -181,6 +181,35 @@ def without_trace(*models: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def check_channels_first(layer: Layer) -> None:
+    """Refuse a sequence ``(B, T, C)``, whose time a loss would take for channels.
+
+    It shows where the module says how wide it is, and that is the last axis and not the first one
+    behind the batch.
+
+    Raises:
+        ValueError: The layer is such a sequence; names the connector that turns it.
+    """
+    if type(layer.recorder) is not ModuleOutputs or not isinstance(layer.value, Tensor):
+        return
+    address = layer.recorder.address(layer.model, layer.role)
+    module = layer.model.get_submodule(address.module)
+    if address.selectors or layer.value.dim() != 3 or layer.value.shape[1] in _widths(module):
+        return
+    if layer.value.shape[2] in _widths(module):
+        raise ValueError(
+            f'{layer}, has its channels last, and the loss would take the axis before for them: '
+            f"add {layer.role}_connector=dict(type='SequenceConnector')"
+        )
+
+
+def _widths(module: nn.Module) -> list[Any]:
+    """How many channels a module says to return, under the names that are usual for that."""
+    names = ('out_channels', 'out_features', 'embed_dim', 'embedding_dim')
+    widths = [getattr(module, name, None) for name in names]
+    return [*widths, *getattr(module, 'normalized_shape', ())[-1:]]
 
 
 def _shape(value: Any) -> Any:

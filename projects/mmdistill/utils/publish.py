@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdistill.checkpoints import student_part
 from mmdistill.utils.checkpoint import load_weights
 from mmdistill.utils.files import sha256, written_whole
 
@@ -22,7 +24,8 @@ def publish_weights(checkpoint: str | Path, out: str | Path, note: Mapping[str, 
     classes (``meta.dataset_meta``) stay.
 
     Args:
-        checkpoint: A training checkpoint, or its weights alone.
+        checkpoint: A training checkpoint, or its weights alone; of a distillation run's the
+            student is published.
         out: The file to write; the note lies beside it, with the suffix ``.json``.
         note: What the note shall say: command, commit, seed, metrics.
 
@@ -37,7 +40,10 @@ def publish_weights(checkpoint: str | Path, out: str | Path, note: Mapping[str, 
         >>> publish_weights('epoch_5.pth', 'teacher.pth', dict(seed=0))  # doctest: +SKIP
     """
     content = load_weights(str(checkpoint))
-    weights = {key: _halve(key, value) for key, value in content['state_dict'].items()}
+    is_distillers = 'teachers' in content.get('meta', {})
+    trained = (is_distillers and student_part(content['state_dict'])) or content['state_dict']
+    weights = OrderedDict((key, _halve(key, value)) for key, value in trained.items())
+    weights._metadata = getattr(trained, '_metadata', OrderedDict())
     meta = {key: content.get('meta', {})[key] for key in ('dataset_meta', 'epoch', 'iter')
             if key in content.get('meta', {})}  # fmt: skip
     out = Path(out)

@@ -14,6 +14,7 @@ from mmdistill import Distiller
 from mmdistill.apis.checks import check_checkpoint, check_teachers
 from mmdistill.apis.preflight.findings import Finding, failed, ok, warning
 from mmdistill.apis.preflight.state import State
+from mmdistill.checkpoints import compare, for_plain_model, weights_of
 from mmdistill.utils.checkpoint import load_weights
 
 
@@ -66,14 +67,12 @@ def check_start(state: State) -> Iterator[Finding]:
         return
     model = state.built_model()
     check_checkpoint(path)
-    given, own = load_weights(path)['state_dict'], model.state_dict()
-    fitting = [key for key in given if key in own and given[key].shape == own[key].shape]
-    text = f"{path}: {len(fitting)} of the model's {len(own)} tensors"
-    if not fitting:
-        yield failed(
-            text, "Its keys are another model's; a plain student's begin without 'student.'"
-        )
-    elif len(fitting) < len(own):
+    own = (model.student if isinstance(model, Distiller) else model).state_dict()
+    fit = compare(for_plain_model(weights_of(load_weights(path)), own), own)
+    text = f'{path}: {fit}'
+    if not fit.matched:
+        yield failed(text, "Its keys are another model's: give a file of this one.")
+    elif not fit.is_complete:
         yield warning(text, 'The others start from their initialisation; is that meant?')
     else:
         yield ok(text)
