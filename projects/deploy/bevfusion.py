@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -150,9 +151,10 @@ def _cell_numbers(cells: torch.Tensor, grid: list[int]) -> torch.Tensor:
 def undecided(
     detector: nn.Module, points: np.ndarray, found: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """Which of the found boxes come of a cell that only just is among the best.
+    """Which of the found boxes another runtime may rightly give otherwise: all or none.
 
-    Another cell with the same score may take its place in another runtime.
+    Where the last of the best cells is as good as the first of the others, another runtime may
+    take that one; and as the queries attend to each other, one other query changes all boxes.
 
     Args:
         detector: A ``BEVFusion`` in eval mode.
@@ -162,15 +164,12 @@ def undecided(
     Returns:
         (number of boxes,) bool.
     """
-    head = detector.bbox_head
+    head = copy.copy(detector.bbox_head)
+    head.num_proposals += 1
     outputs = head.forward_single(detector.extract_feat(dict(points=[torch.from_numpy(points)]))[0])
-    labels = outputs['query_labels']
-    scores = outputs['query_heatmap_score'][0].gather(0, labels)[0]
-    at_edge = (scores <= scores.min() + _SAME_SCORE).numpy()
-    centers = outputs['center'][0, :, -head.num_proposals :].T.numpy()[at_edge]
-    cell_m = np.float32(head.bbox_coder.voxel_size[:2]) * head.bbox_coder.out_size_factor
-    edge = centers * cell_m + np.float32(head.bbox_coder.pc_range[:2])
-    return (np.abs(found[0][:, None, :2] - edge).max(axis=2) < _SAME_PLACE_M).any(axis=1)
+    scores = outputs['query_heatmap_score'][0].gather(0, outputs['query_labels'])[0]
+    last, first_left_out = scores.sort(descending=True).values[-2:].tolist()
+    return np.full(len(found[0]), last - first_left_out < _SAME_SCORE)
 
 
-_SAME_SCORE, _SAME_PLACE_M = 1e-5, 1e-4
+_SAME_SCORE = 1e-5

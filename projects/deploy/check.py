@@ -228,7 +228,7 @@ def _layer_error(name: str, wanted: np.ndarray, got: np.ndarray) -> float:
 def _compare_boxes(
     detector: nn.Module, family: ModuleType, runtime: Detector, cloud: np.ndarray
 ) -> tuple[Match, int]:
-    """Boxes of both as sets; the match, and how many boxes torch finds."""
+    """Boxes of both as sets; the match, and how many boxes it holds."""
     wanted, got = predict(detector, cloud), runtime(cloud)
     match = match_boxes(wanted, got, BOX_BAR_M, SCORE_BAR)
     lost = np.setdiff1d(np.arange(len(wanted[0])), match.pairs[:, 0])
@@ -243,7 +243,7 @@ def _compare_boxes(
                 f"export's {len(got[0])} (same class, {BOX_BAR_M} m, score {SCORE_BAR})"
                 f'{_nearest(wanted, got, lost)}',
             )
-    return match, len(wanted[0])
+    return match, len(match.pairs)
 
 
 def _nearest(wanted: Boxes, got: Boxes, lost: np.ndarray) -> str:
