@@ -96,9 +96,25 @@ def set_train_options(
                 f'in {cfg.filename}.'
             )
         cfg.auto_scale_lr.enable = True
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+    if resume == 'auto':
+        resume_latest(cfg)
+    elif resume is not None:
+        cfg.resume, cfg.load_from = True, resume
+
+
+def resume_latest(cfg: Config) -> None:
+    """Let a run go on from the last checkpoint in its work dir, or begin as the config says.
+
+    ``load_from`` counts where there is nothing to go on from: MMEngine's ``resume=True`` would take
+    that file for the interrupted run, and MMDetection3D's ``--resume`` forgets it, so that a run
+    meant to start from trained weights starts at random.
+
+    Args:
+        cfg (Config): of the run, with its ``work_dir``.
+    """
+    cfg.resume = (Path(cfg.work_dir) / 'last_checkpoint').is_file()
+    if cfg.resume:
+        cfg.load_from = None
 
 
 def set_test_options(cfg: Config, checkpoint: str, tta: bool = False) -> None:

@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmdistill.apis.checks import check_config
+from mmdistill.apis.config import resume_latest
 from mmdistill.utils.run_checkpoint import resolve_checkpoint
 
 RESULTS = 'results.json'
@@ -74,7 +75,7 @@ class Experiment:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         known.write_text(content)
-        cfg.resume = True  # from its last checkpoint, where there is one
+        resume_latest(cfg)
         cfg.experiment_name = '_'.join(self.folder.parts[-3:])
         Runner.from_cfg(cfg).train()
         if not self.is_finished:

@@ -17,7 +17,11 @@ def cfg(tmp_path):
     return Config.fromfile(tmp_path / 'net.py')
 
 
-def test_resume_names_a_file_or_the_latest_one(cfg):
+def test_resume_names_a_file_or_the_latest_one(cfg, tmp_path):
+    cfg.work_dir, cfg.load_from = str(tmp_path), 'trained.pth'
+    set_train_options(cfg, resume='auto')  # nothing to go on from: begin as the config says
+    assert (cfg.resume, cfg.load_from) == (False, 'trained.pth')
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
     set_train_options(cfg, resume='auto')
     assert (cfg.resume, cfg.load_from) == (True, None)
     set_train_options(cfg, resume='run/epoch_3.pth')
