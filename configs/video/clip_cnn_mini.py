@@ -8,7 +8,7 @@ model = dict(
     student_weight=task_weight,
     teacher=dict(
         config='configs/video/clip_teacher_mini.py',
-        checkpoint='work_dirs/clip_teacher_mini/best',
+        checkpoint='configs/video/clip_teacher_mini.pth',  # ships; see its note
     ),
     links=dict(
         feature=dict(
