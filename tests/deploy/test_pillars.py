@@ -1,5 +1,7 @@
 """Pillar detectors: maps from the graph, boxes from the runtime."""
 
+import copy
+
 import numpy as np
 import onnx
 import pytest
@@ -89,7 +91,7 @@ def test_rotated_suppression_of_centers_is_that_of_mmdet3d(centerpoint, clouds):
 
 def test_detectors_that_name_their_parts_otherwise_are_read_as_well(pointpillars, clouds):
     detector, _, meta = pointpillars
-    cfg = detector.cfg.model.to_dict()
+    cfg = copy.deepcopy(detector.cfg.model)
     parts = {name.removeprefix('pts_'): cfg[name] for name in cfg if name.startswith('pts_')}
     settings = {name: cfg[name]['pts'] for name in ('train_cfg', 'test_cfg')}
     cfg = dict(type='VoxelNet', data_preprocessor=cfg['data_preprocessor'], **parts, **settings)
