@@ -11,6 +11,7 @@ from mmdistill3d.init_hook import Det3DInitHook
 from mmdistill3d.keep_instance_ids import KeepInstanceIds
 from mmdistill3d.masks import BoxMask
 from mmdistill3d.object_sampler import ObjectSampler
+from mmdistill3d.query_sampler import QuerySampler
 from mmdistill3d.teacher_labels import TeacherLabels
 
 # One frame is enough for shapes, and a few points for a sparse encoder.
@@ -25,6 +26,7 @@ __all__ = [
     'KeepInstanceIds',
     'MapGrid',
     'ObjectSampler',
+    'QuerySampler',
     'RangeConnector',
     'TeacherLabels',
     'TransposeConnector',
