@@ -24,8 +24,8 @@ def bev_box_overlap(boxes: np.ndarray, qboxes: np.ndarray, criterion: int = -1) 
         boxes: (N, 5) centre x and z, extent along both, in metres, and rotation about y, of camera
             coordinates.
         qboxes: (K, 5) likewise.
-        criterion: What the shared area is divided by: -1 the area of both together, 0 and 1 the
-            first's and the second's alone, 2 nothing.
+        criterion: What the shared area is divided by: -1 the area of both together, 0 that of
+            ``qboxes`` and 1 that of ``boxes`` (there, too, in this order), 2 nothing.
 
     Returns:
         (N, K) float64.
@@ -33,7 +33,7 @@ def bev_box_overlap(boxes: np.ndarray, qboxes: np.ndarray, criterion: int = -1) 
     ours, theirs = (torch.from_numpy(np.asarray(b, np.float64)) for b in (boxes, qboxes))
     shared = _shared_areas(ours, theirs)
     first, second = ours[:, 2:4].prod(1)[:, None], theirs[:, 2:4].prod(1)[None]
-    divisor = {-1: first + second - shared, 0: first, 1: second}.get(criterion, 1.0)
+    divisor = {-1: first + second - shared, 0: second, 1: first}.get(criterion, 1.0)
     return (shared / divisor).numpy()
 
 

@@ -64,7 +64,7 @@ class Parameters:
 SIZES = {
     'lidarsim': Parameters(),
     'lidarsim_large': Parameters(scenes=120, val_scenes=40),
-    'lidarsim_kitti': Parameters(scenes=60, val_scenes=25, frames=6, sweeps=0, layout='kitti'),
+    'lidarsim_kitti': Parameters(scenes=50, val_scenes=25, frames=6, sweeps=0, layout='kitti'),
     'lidarsim_kitti_quick': Parameters(scenes=3, val_scenes=1, frames=4, sweeps=0, layout='kitti'),
 }
 """Data sets by the name of their folder: for demos, and for comparisons of recipes."""
