@@ -8,6 +8,7 @@ from .decoder_layer import TransformerDecoderLayer
 from .encoder_check import EncoderCheck, check_encoder
 from .fade_object_sample_hook import FadeObjectSampleHook
 from .kitti_overlaps import bev_box_overlap, d3_box_overlap
+from .lidar_dataset import LidarDataset
 from .rotated_iou import RotatedOverlaps3D, rotated_iou_3d
 from .second_encoder import PortableSparseEncoder
 from .sparse_encoder import BEVFusionSparseEncoder
@@ -27,6 +28,7 @@ __all__ = [
     'HeuristicAssigner3D',
     'HungarianAssigner3D',
     'IoU3DCost',
+    'LidarDataset',
     'PortableSparseEncoder',
     'RotatedOverlaps3D',
     'TransFusionBBoxCoder',

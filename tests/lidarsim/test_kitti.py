@@ -70,7 +70,7 @@ def test_points_lie_on_the_objects_that_are_not_hidden(kitti):
         file = kitti / 'training' / 'velodyne_reduced' / f'{name}.bin'
         points = np.fromfile(file, np.float32).reshape(-1, 4)
         assert calibration.in_image(points, IMAGE_SIZE).all()
-        assert 0 <= points[:, 3].min() and points[:, 3].max() <= 1
+        assert points[:, 3].min() >= 0 and points[:, 3].max() <= 1
         labels = [
             label
             for label in read_labels(kitti / 'training' / 'label_2' / f'{name}.txt')
