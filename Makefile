@@ -10,6 +10,8 @@ SLOW ?= 1
 BIN := $(VENV)/bin
 MARKS := $(if $(filter 0,$(SLOW)),not gpu and not slow,not gpu)
 
+KITTI := data/lidarsim_kitti$(if $(filter 1,$(QUICK)),_quick)
+
 MEDICAL := teacher student vanilla combined crd rkd mmd
 MEDICAL_QUICK := --cfg-options train_cfg.max_epochs=1 train_cfg.val_interval=1 \
   train_dataloader.dataset.indices=128 val_dataloader.dataset.indices=64 \
@@ -26,7 +28,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install env data demo demo-medical demo-video test lint format clean
+.PHONY: help install env data demo demo-kitti demo-medical demo-video test lint format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +44,12 @@ data: install ## generate the embedded data set in data/lidarsim
 
 demo: install ## teacher, student alone, student distilled: train, evaluate, one table (QUICK=1: 5 min)
 	@$(BIN)/python tools/demo.py --seed $(SEED) --teacher $(TEACHER) $(if $(filter 1,$(QUICK)),--quick) $(ARGS)
+
+demo-kitti: install ## in KITTI's form: teacher, student alone, started, distilled, AP (QUICK=1: 2 min)
+	@$(BIN)/python tools/create_lidarsim.py --out $(KITTI)
+	@$(BIN)/python tools/benchmarks/run_protocol.py \
+	  configs/distill/protocols/pointpillars_kitti_mini.py --seeds $(SEED) --data-root $(KITTI) \
+	  --work-dir work_dirs/demo_kitti$(if $(filter 1,$(QUICK)),_quick --epochs 1) $(ARGS)
 
 demo-medical: install ## images with texts: teacher, student alone, five recipes, table (QUICK=1: 1 min)
 	@$(BIN)/python tools/create_medsim.py --out data/medsim
@@ -73,4 +81,4 @@ format: install ## let ruff mend and format the code
 	@$(BIN)/ruff format .
 
 clean: ## remove generated data, runs and caches (not .venv)
-	rm -rf data/lidarsim data/lidarsim_quick data/medsim work_dirs build .pytest_cache .ruff_cache
+	rm -rf data/lidarsim data/lidarsim_quick data/lidarsim_kitti* data/medsim work_dirs build .pytest_cache .ruff_cache

@@ -104,10 +104,10 @@ class Teacher:
                     torch.no_grad(),
                     recording.listen(stop_early=not to_end, batch_size=size),
                 ):
-                    # Where the pass runs to its end, predictions must not land in the student's
-                    # batch.
-                    if not recording.stops_early:
-                        args, kwargs = _copy_samples(args), _copy_samples(kwargs)
+                    # A model may change its input, as PillarFeatureNet does its voxels; and where
+                    # the pass runs to its end, predictions must not land in the student's batch.
+                    own = (Tensor,) if recording.stops_early else (Tensor, BaseDataElement)
+                    args, kwargs = _copy(args, own), _copy(kwargs, own)
                     recording.predictions = self.model(*args, **kwargs, mode='predict')
             else:
                 recording.restore(known)
@@ -243,11 +243,9 @@ def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDi
     return model
 
 
-def _copy_samples(value: Any) -> Any:
-    """Copy the data samples in a structure; tensors are shared."""
-    return map_structure(
-        lambda item: item.clone() if isinstance(item, BaseDataElement) else item, value
-    )
+def _copy(value: Any, types: tuple[type, ...]) -> Any:
+    """Copy what is of some types in a structure; the rest is shared."""
+    return map_structure(lambda item: item.clone() if isinstance(item, types) else item, value)
 
 
 def _batch_size(value: Any) -> int | None:
