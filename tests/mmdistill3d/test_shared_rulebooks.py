@@ -114,6 +114,40 @@ def test_an_inverse_convolution_finds_its_way_back(voxels, found):
         assert torch.equal(other[0], voxels[1])
 
 
+def test_encoders_of_mmdetection3d_share_too(found):
+    """A residual block of theirs finds its rulebooks anew for each convolution."""
+    encoders = [
+        MODELS.build(
+            dict(
+                type='SparseEncoder',
+                in_channels=3,
+                sparse_shape=[21, 16, 16],
+                base_channels=width,
+                encoder_channels=((width, width), (width, width)),
+                encoder_paddings=((1, 1), (1, 1)),
+                block_type='basicblock',
+            )
+        ).eval()
+        for width in (4, 8)
+    ]
+    for encoder in encoders:
+        for layer in encoder.modules():
+            if hasattr(layer, 'algo'):
+                layer.algo = ConvAlgo.Native  # the one that a CPU has
+    torch.manual_seed(0)
+    cell = torch.randperm(16 * 16 * 21)[:300]
+    cells = torch.stack([cell * 0, cell // 256, cell // 16 % 16, cell % 16], 1)
+    features = torch.randn(300, 3)
+    with torch.no_grad():
+        alone = [encoder(features, cells.int(), 1) for encoder in encoders]
+        number = len(found)
+        with shared_rulebooks():
+            shared = cells.int()
+            together = [encoder(features, shared, 1) for encoder in encoders]
+    assert all(map(torch.equal, alone, together))
+    assert len(found) - number <= number / 2
+
+
 @pytest.mark.parametrize('reentrant', [True, False])
 def test_gradients_are_equal_also_through_a_checkpoint(voxels, reentrant):
     features, cells = voxels
