@@ -21,6 +21,7 @@ NEEDS = (
     'student_model',
     'teacher_model',
     'mask',
+    'once',
 )
 """What a loss or mask may ask a step for: see :class:`~mmdistill.step.Step`."""
 

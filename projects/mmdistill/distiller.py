@@ -21,6 +21,7 @@ from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
 from mmdistill.link import Link, build_schedules, weight_at
 from mmdistill.reading.recorder import FeatureRecorder
 from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
+from mmdistill.rulebooks import shared_rulebooks
 from mmdistill.step import Step
 from mmdistill.student import ForwardArguments, read_student_config
 from mmdistill.teacher import Teacher, load_strictly, read_model_config
@@ -124,6 +125,7 @@ class Distiller(BaseModel):
                 f"{type(self.student).__name__}'s forward got none"
             )
         with ExitStack() as stack:
+            stack.enter_context(shared_rulebooks())
             recordings = {}
             for name, to_end in self._teachers_at_work(weights).items():
                 run = self.run_teacher(

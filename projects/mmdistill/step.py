@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmdistill.memo import Memo
 from mmdistill.reading.recorder import Recording
 
 
@@ -31,6 +32,8 @@ class Step:
     ) -> None:
         self.student_model, self.teacher_models = student_model, teacher_models
         self.recordings, self.data_samples = recordings, data_samples
+        self.once = Memo()
+        """Computes what several links need once; see :class:`~mmdistill.memo.Memo`."""
 
     @cached_property
     def sample_idx(self) -> Tensor | None:
