@@ -93,14 +93,10 @@ def time_pillars(
         ``torch_maps``, ``onnx_maps``; ``torch``, ``onnx`` to boxes.
     """
     runtime = Detector(folder, threads=1)
-    names = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck', 'bbox_head')
-    encoder, scatter, backbone, neck, head = (pillars.part(detector, name) for name in names)
+    part = pillars.PillarPart(detector).eval()
 
     def torch_maps() -> None:
-        batch = dict(inputs=dict(points=[torch.from_numpy(cloud)]), data_samples=[])
-        voxels = detector.data_preprocessor(batch, False)['inputs']['voxels']
-        features = encoder(voxels['voxels'], voxels['num_points'], voxels['coors'])
-        head(neck(backbone(scatter(features, voxels['coors'], 1))))
+        part(pillars.pillars_in_torch(detector, cloud)[1])
 
     return in_turns(
         dict(
@@ -177,9 +173,7 @@ def settle(model: nn.Module, cloud: np.ndarray) -> None:
     if is_bevfusion:
         model._forward(dict(points=points), None)
     else:
-        batch = dict(inputs=dict(points=points), data_samples=[])
-        voxels = model.data_preprocessor(batch, False)['inputs']['voxels']
-        part(voxels['voxels'], voxels['num_points'], voxels['coors'])
+        part(pillars.pillars_in_torch(model, cloud)[1])
     model.eval()
 
 
