@@ -1,5 +1,5 @@
 # Variables: PYTHON (interpreter that makes .venv), VENV, TORCH (what pip installs as torch),
-# SEED, QUICK=1 (demo in a few minutes), TEACHER=train (demo trains its teacher, too), SLOW=0 (test
+# SEED, QUICK=1 (demo in a few minutes), TEACHER=train (demos train their teacher, too), SLOW=0 (test
 # without the slow ones), ARGS (more options for pytest or tools/demo.py).
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -23,6 +23,10 @@ VIDEO_RUN = $(BIN)/python tools/experiments.py --seeds $(SEED) --metrics top1_or
 VIDEO_OPTIONS := --cfg-options default_scope=mmengine $(if $(filter 1,$(QUICK)),\
   train_cfg.max_epochs=1 train_cfg.val_interval=1 train_dataloader.dataset.indices=96 \
   val_dataloader.dataset.indices=-48 test_dataloader.dataset.indices=-48)
+VIDEO_TEACHER := configs/video/clip_teacher_mini.pth
+ifeq ($(TEACHER),train)
+VIDEO_TEACHER := $(VIDEO_DIR)/clip_teacher_mini/seed_$(SEED)/model_best.pth
+endif
 
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -59,15 +63,17 @@ demo-medical: install ## images with texts: teacher, student alone, five recipes
 
 demo-video: install ## clips: CLIP in small, student alone, student distilled, table (QUICK=1: 2 min)
 	@$(BIN)/python tools/create_videosim.py --out data/videosim
+ifeq ($(TEACHER),train)
 	@$(BIN)/python tools/create_videosim.py --out data/videosim_kinetics --layout kinetics --trimmed \
 	  --train-groups 150 --val-groups 5 --test-groups 5 --clips 1 --frames 16
 	@$(VIDEO_RUN) configs/video/clip_frames_mini.py $(VIDEO_OPTIONS)
 	@$(VIDEO_RUN) configs/video/clip_teacher_mini.py $(VIDEO_OPTIONS) \
 	  load_from=$(VIDEO_DIR)/clip_frames_mini/seed_$(SEED)/model_best.pth
+endif
 	@$(VIDEO_RUN) configs/video/cnn_student_mini.py $(VIDEO_OPTIONS)
-	@$(VIDEO_RUN) configs/video/clip_cnn_mini.py $(VIDEO_OPTIONS) \
-	  model.teacher.checkpoint=$(VIDEO_DIR)/clip_teacher_mini/seed_$(SEED)/model_best.pth
-	@$(BIN)/python tools/report_video.py $(VIDEO_DIR) --run seed_$(SEED)
+	@$(VIDEO_RUN) configs/video/clip_cnn_mini.py $(VIDEO_OPTIONS) model.teacher.checkpoint=$(VIDEO_TEACHER)
+	@$(BIN)/python tools/report_video.py $(VIDEO_DIR) --run seed_$(SEED) --teacher $(VIDEO_TEACHER) \
+	  $(VIDEO_OPTIONS)
 
 test: lint ## lint and the whole test suite (SLOW=0: without the slow tests)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 -m "$(MARKS)" $(ARGS)
