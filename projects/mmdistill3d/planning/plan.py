@@ -137,7 +137,7 @@ def _misfit(pair: Pair, suggestion: Suggestion) -> str | None:
     try:
         link = Link.from_config(suggestion.name, config)
         layers = pair.student.layer(config['student']), pair.teacher.layer(config['teacher'])
-        if not pair.reads_shapes and (why := _elsewhere(*layers)):
+        if not pair.reads_shapes and (why := _other_axes(*layers)):
             return why
         link.bind(*layers)
         link.bind_classes(*models)
@@ -152,14 +152,14 @@ def _misfit(pair: Pair, suggestion: Suggestion) -> str | None:
     return None
 
 
-def _elsewhere(student: Layer, teacher: Layer) -> str | None:
+def _other_axes(student: Layer, teacher: Layer) -> str | None:
     """Why maps cannot be joined whose shapes are not read when the run builds its models."""
-    facts = [(layer.axes, layer.range, layer.size) for layer in (student, teacher)]
-    if student.size is None or facts[0] == facts[1]:
+    if student.size is None or student.axes == teacher.axes:
         return None
     return (
-        f'axes, range and cells are {facts[0]} and {facts[1]}, and a run cannot read the cells off '
-        "MMDetection3D's sparse encoder to join them: add a RangeConnector by hand"
+        f"the student's map is {student.axes}, the teacher's {teacher.axes}, and a run cannot read "
+        "the cells off MMDetection3D's sparse encoder to join them: do it by hand, with a "
+        'TransposeConnector and a RangeConnector'
     )
 
 
@@ -177,17 +177,17 @@ def _not_linked(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield *heads, f'heads of no common family answer differently: {kinds}'
     elif None not in heads and not any(s.startswith(heads[0]) for s, _ in seen):
         yield *heads, f'the recipe {recipe} links features alone'
-    linked = [student for student, _ in seen if not student.startswith(str(heads[0]))]
+    wanted = [name for name, _ in seen if not name.startswith(f'{heads[0]}')]
     for part in PARTS[:-1]:
         for layers in pair.addresses(part):
             if layers in seen:
                 continue
-            if not linked:
+            if not wanted:
                 why = f'the recipe {recipe} links what the heads answer alone'
-            elif linked[0].partition('[')[0] == layers[0].partition('[')[0]:
-                why = 'another level of what is linked; the finest has the most cells of objects'
+            elif wanted[0].partition('[')[0] == layers[0].partition('[')[0]:
+                why = 'another level of what the recipe links; the finest has the most cells'
             else:
-                why = f'{linked[0]}, which is linked, is computed from it'
+                why = f'{wanted[0]}, which the recipe links, is computed from it'
             yield *layers, why
 
 
@@ -196,8 +196,8 @@ def _start(plan: Plan) -> tuple[bool, str]:
     pair = plan.pair
     if plan.recipe not in INHERITS:
         return False, f'the recipe {plan.recipe} starts as the student alone does'
-    for part in ('voxel_encoder', *PARTS):
-        kinds = pair.student.kind(part), pair.teacher.kind(part)
+    for part in (*PARTS, 'voxel_encoder'):
+        kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
         if kinds[0] != kinds[1]:
             return False, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
     return True, 'the same layers, cut to their first channels'

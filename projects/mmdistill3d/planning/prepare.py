@@ -142,25 +142,31 @@ def write(prepared: Prepared) -> list[Path]:
     Raises:
         FileExistsError: One is there, and is not to be overwritten.
     """
-    request, plan = prepared.request, prepared.plan
-    student, written = request.base, []
+    files = texts(prepared)
+    for path, text in files.items():
+        write_new(path, text, prepared.request.overwrite)
+    return list(files)
+
+
+def texts(prepared: Prepared) -> dict[Path, str]:
+    """Return what is to be written: the text of each file."""
+    request, cfg = prepared.request, prepared.cfg
+    files, student = {}, request.base
     if request.derives:
         student = str(request.student_out)
-        parameters = sum(p.numel() for p in plan.pair.student.model.parameters()) / 1e6
+        model = prepared.plan.pair.student.model
         comments = [
             f'{request.base} at {_scale(request)}:',
-            f'{parameters:.2f} M parameters; a plain detector, derived by tools/distill.py.',
+            f'{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters; a plain '
+            'detector, derived by tools/distill.py.',
         ]
-        text = student_config(
-            request.base, request.student_out, prepared.cfg, prepared.changes, comments
+        files[request.student_out] = student_config(
+            request.base, request.student_out, cfg, prepared.changes, comments
         )
-        write_new(request.student_out, text, request.overwrite)
-        written.append(request.student_out)
-    text = distillation_config(
-        plan, request.out, student, prepared.cfg, prepared.teacher, request.command
+    files[request.out] = distillation_config(
+        prepared.plan, request.out, student, cfg, prepared.teacher, request.command
     )
-    write_new(request.out, text, request.overwrite)
-    return [*written, request.out]
+    return files
 
 
 def _name(request: Request) -> str:

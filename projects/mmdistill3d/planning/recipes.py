@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from mmdistill.reading import Layer
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.pair import Pair
+from mmdistill3d.reading import xy_of
 
 BOXES_IN_BACKGROUND = 8
 """As many boxes as all cells without an object count for, together."""
@@ -45,7 +47,7 @@ def crd(pair: Pair) -> list[Suggestion]:
     if found is None:
         return []
     name, student, teacher = found
-    layers = dict(student=str(student.recorder), teacher=str(teacher.recorder))
+    layers = _joined(pair, student, teacher)
     widths = {} if pair.reads_shapes else _widths(student, teacher, *CRD_WIDTHS)
     loss = dict(
         type='CRDLoss',
@@ -105,9 +107,7 @@ def _feature(
     part, student, teacher = found
     widths = {} if pair.reads_shapes else _widths(student, teacher, *CONV_WIDTHS)
     config = dict(
-        student=str(student.recorder),
-        teacher=str(teacher.recorder),
-        student_connector=dict(type='ConvConnector', **widths),
+        **_joined(pair, student, teacher), student_connector=dict(type='ConvConnector', **widths)
     )
     if masked and student.range is not None:
         background = float(f'{BOXES_IN_BACKGROUND / _cells(student):.2g}')
@@ -116,6 +116,21 @@ def _feature(
         reason = 'What the channels hold, in every cell: where boxes lie on this map is not known.'
     config['loss'] = dict(type=loss, loss_weight=weight)
     return [Suggestion(f'{part}_{name}', reason, config)]
+
+
+def _joined(pair: Pair, student: Layer, teacher: Layer) -> dict[str, Any]:
+    """Both ends of a link, with what joins their cells where a run cannot read them."""
+    ends = dict(student=str(student.recorder), teacher=str(teacher.recorder))
+    places = [(layer.range, layer.size) for layer in (student, teacher)]
+    if pair.reads_shapes or places[0] == places[1] or student.axes != teacher.axes:
+        return ends
+    connector = dict(
+        type='RangeConnector',
+        source_range=list(xy_of(teacher.range)),
+        target_range=list(xy_of(student.range)),
+        size=student.size,
+    )
+    return dict(**ends, teacher_connector=connector)
 
 
 def _widths(student: Layer, teacher: Layer, mine: str, theirs: str) -> dict[str, int]:
