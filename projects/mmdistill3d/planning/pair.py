@@ -140,7 +140,7 @@ def read_pair(student: Config, student_name: str, teacher: str, checkpoint: str)
     for side in sides:
         _demand_one_stage(side)
     _demand_same_ground(*sides)
-    distiller.init_weights()  # loads the teacher, whose file may name its classes
+    distiller.teachers['teacher'].load()  # its file may name its classes
     class_map(*models)  # refuses detectors without a class in common
     example = example_of(models[0])
     if example is None:

@@ -48,12 +48,15 @@ def test_a_derived_student_passes_the_preflight(tmp_path, random_weights):
     out = tmp_path / 'mine.py'
     request = Request(CENTRE, random_weights(CENTRE), width=0.5, out=out)
     said = []
-    written = write(prepare(request, say=said.append))
+    prepared = prepare(request, say=said.append)
+    written = write(prepared)
     assert written == [tmp_path / 'mine_student.py', out]
     assert 'GMACs' in said[2]
     with pytest.raises(FileExistsError, match='mine.py exists: name another file'):
         prepare(request)
     cfg = Config.fromfile(out)
+    assert Config.fromfile(written[0]).model == prepared.cfg.model
+    assert cfg.model == prepared.plan.model(str(written[0]), prepared.teacher)
     cfg.train_dataloader.dataset.data_root = 'data/nothing/'
     found = [(check, finding) for check, finding in preflight(cfg)]
     checks = [check for check, finding in found if finding.verdict is Verdict.FAILED]
@@ -89,6 +92,17 @@ def test_heads_of_other_anchors_are_not_linked_and_widths_are_written_for_sparse
     )
     assert link.config['teacher_connector']['size'] == (248, 216)
     assert 'both heads need the same anchors' in plan.left[0][2]
+
+
+def test_detectors_that_see_different_ground_are_refused(tmp_path, random_weights, repository):
+    student = tmp_path / 'elsewhere.py'
+    student.write_text(
+        f"_base_ = ['{repository / CENTRE}']\n"
+        'limits = [30.0, -25.6, -5.0, 81.2, 25.6, 3.0]\n'
+        'model = dict(data_preprocessor=dict(voxel_layer=dict(point_cloud_range=limits)))\n'
+    )
+    with pytest.raises(ValueError, match='no range in common: the student sees.*30.0, -25.6, 81.2'):
+        prepare(Request(CENTRE, random_weights(CENTRE), str(student)))
 
 
 @pytest.mark.parametrize(
