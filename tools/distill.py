@@ -15,16 +15,16 @@ Example:
 from __future__ import annotations
 
 import argparse
+import logging
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 from tools._start import ROOT, end_with_a_sentence, prepare_process
 
 prepare_process()
-
-import logging
 
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -35,6 +35,7 @@ from mmdistill3d.planning import RECIPES, Request, prepare, write
 
 def main() -> int:
     args, train_options = parse_args()
+    warnings.filterwarnings('ignore')
     logging.getLogger('torch').setLevel(logging.ERROR)
     MMLogger.get_instance('distill', log_level='ERROR')
     init_default_scope('mmdet3d')

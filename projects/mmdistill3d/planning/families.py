@@ -108,6 +108,6 @@ def _anchor(student: str, teacher: str) -> list[Suggestion]:
 FAMILIES = (
     Family('TransFusion', ('heatmap_head', 'prediction_heads'), _transfusion, ('heatmap_head',)),
     Family('centre', ('task_heads',), _centre),
-    Family('anchor', ('prior_generator', 'bbox_coder'), _anchor),
+    Family('anchor', ('prior_generator', 'box_code_size'), _anchor),
 )
 """What tells a head's family, the first that fits."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from mmengine.registry import MODELS
 
+from mmdistill3d.planning.pair import PARTS
+
 MULTIPLE = 8
 """Widths are multiples of this, for the kernels of GPUs and the heads of attention."""
 
-PARTS = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck', 'bbox_head')
-"""Parts in the order of the data flow, without ``pts_``."""
-
+_ALL_PARTS = ('voxel_encoder', *PARTS)
 _POINT_NETS = ('HardVFE', 'DynamicVFE', 'PillarFeatureNet', 'DynamicPillarFeatureNet')
 _MEANS = ('HardSimpleVFE', 'DynamicSimpleVFE')  # of a voxel's points: no weights
 _SPARSE = ('SparseEncoder', 'BEVFusionSparseEncoder')
@@ -46,7 +46,7 @@ def narrow(model: Mapping[str, Any], width: float = 1.0, depth: float = 1.0) -> 
     new = copy.deepcopy(dict(model))
     before: Any = None
     after: Any = None
-    for name in PARTS:
+    for name in _ALL_PARTS:
         key = _key(model, name)
         if key is None:
             continue
@@ -209,7 +209,7 @@ def _width(part: Mapping[str, Any], key: str) -> Any:
 
 
 def _demand_rules(model: Mapping[str, Any]) -> None:
-    known = {key for name in PARTS if (key := _key(model, name))}
+    known = {key for name in _ALL_PARTS if (key := _key(model, name))}
     parts = {
         key: value
         for key, value in model.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -130,34 +130,20 @@ def read_pair(student: Config, student_name: str, teacher: str, checkpoint: str)
             teacher=dict(config=teacher, checkpoint=checkpoint),
             links={},
         )
-    models = distiller.student, distiller.teachers['teacher'].model
-    sides = [
-        Side(role, name, model)
-        for role, name, model in zip(
-            ('student', 'teacher'), (student_name, teacher), models, strict=True
-        )
-    ]
-    for side in sides:
+    loaded = distiller.teachers['teacher']
+    mine = Side('student', student_name, distiller.student)
+    theirs = Side('teacher', teacher, loaded.model)
+    for side in (mine, theirs):
         _demand_one_stage(side)
-    _demand_same_ground(*sides)
-    distiller.teachers['teacher'].load()  # its file may name its classes
-    class_map(*models)  # refuses detectors without a class in common
-    example = example_of(models[0])
-    if example is None:
-        raise ValueError(
-            f'no frame can be made up for the student {student_name} ({type(models[0]).__name__}): '
-            'it reads several sensors, or does not tell the range or the columns of its points. '
-            'Link its layers by hand: tools/list_layers.py lists them'
-        )
-    with torch.no_grad(), without_trace(*models):
-        batch = dict(distiller.data_preprocessor(copy.deepcopy(example), True))
-    own = batch.pop('teacher_data', {})
-    batches = (batch, own.get('teacher', batch))
-    read = [
-        Side(side.role, side.name, side.model, _run(side, given, mode))
-        for side, given, mode in zip(sides, batches, ('loss', 'predict'), strict=True)
-    ]
-    return Pair(*read, distiller)
+    _demand_same_ground(mine, theirs)
+    loaded.load()  # its file may name its classes
+    class_map(mine.model, theirs.model)  # refuses detectors without a class in common
+    batch, teacher_batch = _made_up_batches(distiller, mine)
+    return Pair(
+        replace(mine, outputs=_run(mine, batch, 'loss')),
+        replace(theirs, outputs=_run(theirs, teacher_batch, 'predict')),
+        distiller,
+    )
 
 
 @contextmanager
@@ -175,6 +161,22 @@ def sparse_layers_for_cpu() -> Iterator[None]:
         yield
     finally:
         layers.CPU_ONLY_BUILD = before
+
+
+def _made_up_batches(distiller: Distiller, student: Side) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One made-up frame as each of the two models takes it."""
+    example = example_of(student.model)
+    if example is None:
+        raise ValueError(
+            f'no frame can be made up for the student {student.name} '
+            f'({type(student.model).__name__}): it reads several sensors, or does not tell the '
+            'range or the columns of its points. Link its layers by hand: tools/list_layers.py '
+            'lists them'
+        )
+    with torch.no_grad(), without_trace(student.model):
+        batch = dict(distiller.data_preprocessor(copy.deepcopy(example), True))
+    own = batch.pop('teacher_data', {})
+    return batch, own.get('teacher', batch)
 
 
 def _run(side: Side, batch: dict[str, Any], mode: str) -> dict[str, Any]:

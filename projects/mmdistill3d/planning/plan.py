@@ -90,24 +90,24 @@ def make_plan(pair: Pair, recipe: str) -> Plan:
     return plan
 
 
-def try_plan(plan: Plan, model: dict[str, Any]) -> InheritanceReport | None:
+def try_plan(plan: Plan, model: dict[str, Any]) -> Distiller:
     """Build the distiller of a plan and compute its losses once, on two made-up frames.
 
     Args:
-        plan: The plan; where nothing can be inherited it is told so.
+        plan: The plan; it is told what the student inherits, or why nothing.
         model: Config of the distiller.
 
     Returns:
-        What the student inherits, if it does.
+        The distiller as a run begins with it.
 
     Raises:
         ValueError: The distiller does not build, or a loss is not finite.
     """
     distiller = built(model)
-    report = None
     if plan.inherits:
         try:
             report = HOOKS.build(INIT_HOOK).start(distiller)
+            plan.start = f'{_share(report):.0%} of the parameters, cut to their first channels'
         except ValueError as error:
             plan.inherits, plan.start = False, str(error).partition('\n')[0]
     distiller.prepare(num_samples=MADE_UP_LENGTH)
@@ -119,7 +119,7 @@ def try_plan(plan: Plan, model: dict[str, Any]) -> InheritanceReport | None:
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if broken:
         raise ValueError(f'on a made-up frame these losses are not finite: {", ".join(broken)}')
-    return report
+    return distiller
 
 
 def built(model: dict[str, Any]) -> Distiller:
@@ -200,4 +200,10 @@ def _start(plan: Plan) -> tuple[bool, str]:
         kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
         if kinds[0] != kinds[1]:
             return False, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
-    return True, 'the same layers, cut to their first channels'
+    return True, 'both have the same kinds of parts'
+
+
+def _share(report: InheritanceReport) -> float:
+    """Part of a student's parameters that was inherited."""
+    taken = report.parameters('whole') + report.parameters('sliced')
+    return taken / max(taken + report.parameters('left'), 1)

@@ -124,12 +124,12 @@ def prepare(request: Request, say: Callable[[str], Any] = lambda text: None) -> 
     say(tables.describe_pair(pair))
     plan = make_plan(pair, request.recipe)
     prepared = Prepared(request, plan, cfg, changes)
-    report = try_plan(plan, plan.model(cfg, prepared.teacher))
+    tried = try_plan(plan, plan.model(cfg, prepared.teacher))
     if request.calibrate:
         calibrate(plan, plan.model(cfg, prepared.teacher), cfg, request.calibrate)
-    say(tables.describe_plan(plan, report))
+    say(tables.describe_plan(plan))
     if request.derives:
-        say(tables.describe_costs(pair.student.model, pair.teacher.model))
+        say(tables.describe_costs(tried.student, pair.teacher.model))
     return prepared
 
 

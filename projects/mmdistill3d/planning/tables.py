@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch import nn
 
 from mmdistill.analysis.comparison import measure
-from mmdistill.inherit import InheritanceReport
 from mmdistill.reading import Layer
 from mmdistill3d.classes import class_names
 from mmdistill3d.examples import example_batch
@@ -27,7 +26,7 @@ def describe_pair(pair: Pair) -> str:
     return aligned(rows)
 
 
-def describe_plan(plan: Plan, report: InheritanceReport | None) -> str:
+def describe_plan(plan: Plan) -> str:
     """Return a table of the links, of what is left out, and of how the student starts."""
     links = [
         (
@@ -40,13 +39,9 @@ def describe_plan(plan: Plan, report: InheritanceReport | None) -> str:
     ]
     left = [(f'{student} <- {teacher}', why) for student, teacher, why in plan.left]
     start = "the teacher's weights" if plan.inherits else 'its own initialisation'
-    share = ''
-    if plan.inherits and report is not None:
-        taken = report.parameters('whole') + report.parameters('sliced')
-        share = f' ({taken / max(taken + report.parameters("left"), 1):.0%} of the parameters)'
     blocks = [f'linked (recipe {plan.recipe}):\n{aligned(links)}']
     blocks += [f'left out:\n{aligned(left)}'] if left else []
-    return '\n\n'.join([*blocks, f'start: {start}{share}: {plan.start}'])
+    return '\n\n'.join([*blocks, f'start: {start}: {plan.start}'])
 
 
 def describe_costs(student: nn.Module, teacher: nn.Module) -> str:

@@ -22,7 +22,9 @@ def random_weights(tmp_path):
 
     def save(config: str) -> str:
         path = tmp_path / 'teacher.pth'
-        torch.save({'state_dict': build(read_model_config(config, 'teacher')).state_dict()}, path)
+        model = build(read_model_config(config, 'teacher'))
+        model.init_weights()  # else every anchor is an object
+        torch.save({'state_dict': model.state_dict()}, path)
         return str(path)
 
     return save

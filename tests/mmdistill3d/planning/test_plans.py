@@ -32,7 +32,7 @@ def test_the_mini_pair_is_written_as_by_hand():
     assert prepared.plan.model(STUDENT, prepared.teacher) == by_hand
     assert 'pts_neck[0]: 128 x 64 x 64, cells 0.8 m, stride 4' in said[0]
     assert 'pts_backbone[1] <- pts_backbone[1]' in said[1].partition('left out')[2]
-    assert "start: the teacher's weights (100% of the parameters)" in said[1]
+    assert "start: the teacher's weights: 100% of the parameters" in said[1]
     links = {
         recipe: [link.name for link in make_plan(prepared.plan.pair, recipe).links]
         for recipe in ('response', 'features', 'crd')
