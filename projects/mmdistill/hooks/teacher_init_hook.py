@@ -11,8 +11,9 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
 
+from mmdistill.distiller import Distiller
 from mmdistill.hooks.distill_hook import find_distiller
-from mmdistill.inherit import inherit
+from mmdistill.inherit import InheritanceReport, inherit
 
 
 @HOOKS.register_module()
@@ -77,7 +78,15 @@ class TeacherInitHook(Hook):
         # Not in before_run: the runner initialises and loads weights behind it.
         if self._resumes:
             return
-        distiller = find_distiller(runner, type(self).__name__)
+        report = self.start(find_distiller(runner, type(self).__name__))
+        print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
+
+    def start(self, distiller: Distiller) -> InheritanceReport:
+        """Give a distiller's student the teacher's weights, and say what it inherited.
+
+        Raises:
+            ValueError: There is no such teacher, or nothing can be inherited.
+        """
         if self.teacher not in distiller.teachers:
             raise ValueError(
                 f'{type(self).__name__} asks for teacher {self.teacher!r}; there is '
@@ -87,7 +96,7 @@ class TeacherInitHook(Hook):
         teacher.load()
         derived = self.correspondence(distiller.student, teacher.model)
         config = dict.fromkeys(self.exclude, 'excluded by the config')
-        report = inherit(
+        return inherit(
             distiller.student,
             teacher.model,
             grouped_inputs={**derived.get('grouped_inputs', {}), **self.grouped_inputs},
@@ -95,7 +104,6 @@ class TeacherInitHook(Hook):
             exclude={**derived.get('exclude', {}), **config},
             outputs=derived.get('outputs', {}),
         )
-        print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
         """Return what of :func:`~mmdistill.inherit.inherit` the two models tell; here nothing.
