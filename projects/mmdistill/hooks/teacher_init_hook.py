@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
 
+from mmdistill.distiller import Distiller
 from mmdistill.hooks.distill_hook import find_distiller
 from mmdistill.inherit import inherit
 
@@ -77,7 +78,14 @@ class TeacherInitHook(Hook):
         # Not in before_run: the runner initialises and loads weights behind it.
         if self._resumes:
             return
-        distiller = find_distiller(runner, type(self).__name__)
+        self.start(find_distiller(runner, type(self).__name__))
+
+    def start(self, distiller: Distiller) -> None:
+        """Give a distiller's student its teacher's weights.
+
+        Raises:
+            ValueError: The distiller has no such teacher, or the two do not correspond.
+        """
         if self.teacher not in distiller.teachers:
             raise ValueError(
                 f'{type(self).__name__} asks for teacher {self.teacher!r}; there is '
