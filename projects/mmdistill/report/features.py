@@ -29,7 +29,7 @@ def features_section(
     batches: Sequence[Any],
     device: str | None,
 ) -> Section:
-    """Linear CKA of each link, and maps of channel energy of the first one that joins maps.
+    """Linear CKA of each link, and maps of channel energy of the widest layer that is one.
 
     Args:
         runs: Of the page.
@@ -66,9 +66,9 @@ def features_section(
     found = {name: pair for name, pair in found.items() if pair.similarities}
     if found:
         section.blocks.append(_similarities(found, students))
-    maps = next((pair for pair in found.values() if pair.maps), None)
-    if maps is not None:
-        section.blocks.append(_energies(maps))
+    maps = [pair for pair in found.values() if pair.maps]
+    if maps:
+        section.blocks.append(_energies(max(maps, key=lambda pair: pair.channels)))
     else:
         section.notes.append('no link joins maps: no channel energy to show')
     return section
@@ -89,6 +89,7 @@ class _Pair:
         self.notes = notes
         self.similarities: dict[str, LinearCKA] = {}
         self.maps: dict[str, Tensor] = {}
+        self.channels = 0
         self.axes: str | None = layer_facts(distiller.student, link.student).get('axes')
         self._is_over = False
 
@@ -105,7 +106,7 @@ class _Pair:
                 if name not in self.maps and value.dim() == 4:
                     self.maps[name] = energy(value)
             if 'teacher' not in self.maps and teacher.dim() == 4:
-                self.maps['teacher'] = energy(teacher)
+                self.maps['teacher'], self.channels = energy(teacher), teacher.shape[1]
         except MISSING as error:
             self.similarities.clear()
             self._is_over = True

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmdistill.analysis.comparison import measure
 from mmdistill.analysis.frames import load_frames
 from mmdistill.analysis.tables import describe_run
@@ -91,11 +93,14 @@ def _measure(
     timed = list(batches[:_TIMED])
     measured = measure([network.model for network in networks], timed, repeats=2)
     here = describe_run()
+    times = 'ms_per_frame' if torch.cuda.is_available() else 'processor_ms_per_frame'
+    what = 'median time' if torch.cuda.is_available() else 'median processor time'
     origin = (
-        f'Milliseconds: median of test_step over {len(timed)} samples, twice, the models taking '
+        f'Milliseconds: {what} of test_step over {len(timed)} samples, twice, the models taking '
         f'turns; {here["machine"]}, {here["device"]}.'
     )
-    return {n.name: cost for n, cost in zip(networks, measured, strict=True)}, origin
+    costs = [{**cost, 'ms_per_frame': cost[times]} for cost in measured]
+    return {n.name: cost for n, cost in zip(networks, costs, strict=True)}, origin
 
 
 def _pictures(

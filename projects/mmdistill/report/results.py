@@ -40,13 +40,19 @@ def results_section(
     if metrics:
         head += [f'{metrics[0]} over {ROLES[role].split(", ")[1]}' for role in gains]
     head += ['Params', 'GMACs', f'ms / {domain.sample}'] if costs else []
-    rows = []
+    named = {run.name for run in runs}
+    rows = [  # a teacher that no run of the page trained
+        [name, *[_NO] * (len(head) - 4), *_costs(cost)]
+        for name, cost in costs.items()
+        if name not in named
+    ]
     for run in runs:
         cells = [run.name, *(_number(values[run.name].get(name)) for name in metrics)]
         if metrics:
             cells += [_gain(run, role, runs, values, metrics[0]) for role in gains]
         rows.append([*cells, *(_costs(costs.get(run.name)) if costs else ())])
-    distilled = [number for number, run in enumerate(runs) if run.role == 'distilled']
+    strong = [row[0] for row in rows].index
+    distilled = [strong(run.name) for run in runs if run.role == 'distilled']
     judged = '; '.join(dict.fromkeys(f'{r.result_of}' for r in runs if r.result_of))
     caption = f'Judged by: {judged}. {origin}' if judged else origin
     section.blocks.append(Table(head, rows, caption, distilled[0] if distilled else None))

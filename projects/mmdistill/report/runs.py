@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmdistill.apis.origin import ORIGIN
 from mmdistill.report.log import Log, read_log
 from mmdistill.student import read_student_config
 from mmdistill.utils.run_checkpoint import resolve_checkpoint
@@ -22,7 +23,6 @@ ROLES = {
 }
 """Parts that runs play, in the order of the page, and how the page calls them."""
 
-ORIGIN = 'origin.json'
 _DEPTH = 3  # folders of runs below the one that is named
 _BEST = ('student_best.pth', 'model_best.pth')
 
@@ -248,7 +248,9 @@ def _name(runs: Sequence[Run], given: Mapping[Path, str]) -> None:
 
 
 def _folder(path: Path) -> str:
-    return path.parent.name if path.name in ('train', 'test') else path.name
+    """What tells a work dir from others that are laid out alike."""
+    alike = path.name in ('train', 'test') or path.name.startswith('seed_')
+    return path.parent.name if alike else path.name
 
 
 def teachers_of(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -28,10 +28,8 @@ MISS = '#ff4d5e'
 FALSE = '#ff6ad5'
 SCORES = matplotlib.colormaps['summer_r']
 GROUND, LIGHT = '#161b24', '#dfe5ee'
-_PANEL = 3.6  # inches
-_LEGEND = dict(
-    fontsize=6.5, labelcolor=LIGHT, frameon=False, borderpad=0, handlelength=1.4, columnspacing=1
-)
+_PANEL, _LEGENDS = 3.6, 1.95  # inches
+_LEGEND = dict(fontsize=9, labelcolor=LIGHT, frameon=False, borderpad=0, handlelength=1.4)
 _ROLES = ('teacher', 'alone', 'started', 'distilled')
 _PANELS = 4
 _DIFFERENT, _OTHERS = 2, 2
@@ -157,30 +155,31 @@ def _text(looked: Sequence[Seen], shown: Sequence[Network]) -> str:
 
 def _draw(one: Seen, networks: Sequence[Network], classes: Sequence[str], range_m: float) -> bytes:
     columns = len(networks) + 1
-    figure = Figure(figsize=(_PANEL * columns, _PANEL + 0.95), facecolor=GROUND)
+    width, height = _PANEL * columns + _LEGENDS, _PANEL + 0.62
+    figure = Figure(figsize=(width, height), facecolor=GROUND)
+    top, bottom = 1 - 0.56 / height, 0.06 / height
     grid = figure.add_gridspec(
-        2, columns, height_ratios=[_PANEL, 0.1], left=0.008, right=0.992, top=0.885, bottom=0.1,
-        wspace=0.02, hspace=0.09,
+        1, columns, left=0.06 / width, right=1 - _LEGENDS / width, top=top, bottom=bottom,
+        wspace=0.02,
     )  # fmt: skip
     axes = [figure.add_subplot(grid[0, column]) for column in range(columns)]
     _annotation(axes[0], one.frame, classes, range_m)
     for axis, network in zip(axes[1:], networks, strict=True):
         _predictions(axis, one, network, classes, range_m)
-    below = figure.add_subplot(grid[1, 0])
-    below.set_axis_off()
-    below.legend(handles=_classes_of(one.frame, classes), loc='upper center', ncols=4, **_LEGEND)
-    scores = ScalarMappable(matplotlib.colors.Normalize(SCORE, 1), SCORES)
-    bar = figure.colorbar(scores, cax=figure.add_subplot(grid[1, 1]), orientation='horizontal')
-    bar.set_label('found: its score', color=LIGHT, fontsize=7, labelpad=1)
-    bar.ax.tick_params(colors=LIGHT, labelsize=7, length=2, pad=1)
-    bar.outline.set_visible(False)
-    marks = figure.add_subplot(grid[1, -1])
-    marks.set_axis_off()
+    left = 1 - (_LEGENDS - 0.12) / width
     handles = [
+        *_classes_of(one.frame, classes),
         Line2D([], [], color=MISS, ls=':', lw=2, label='missed'),
         Line2D([], [], color=FALSE, marker='x', lw=1.3, label='false alarm'),
     ]
-    marks.legend(handles=handles, loc='upper center', ncols=2, **_LEGEND)
+    figure.legend(handles=handles, loc='upper left', bbox_to_anchor=(left, top), **_LEGEND)
+    scores = ScalarMappable(matplotlib.colors.Normalize(SCORE, 1), SCORES)
+    place = (left, bottom, 0.13 / width, 0.85 / height)
+    bar = figure.colorbar(scores, cax=figure.add_axes(place))
+    bar.set_label('found: its score', color=LIGHT, fontsize=9)
+    bar.set_ticks([SCORE, 0.6, 1])
+    bar.ax.tick_params(colors=LIGHT, labelsize=9, length=2)
+    bar.outline.set_visible(False)
     file = io.BytesIO()
     figure.savefig(file, dpi=120)
     return file.getvalue()
@@ -226,7 +225,7 @@ def _part(boxes: Boxes, mask: np.ndarray) -> Boxes:
 
 
 def _title(axis: Axes, text: str) -> None:
-    axis.set_title(text, color=LIGHT, fontsize=9)
+    axis.set_title(text, color=LIGHT, fontsize=12)
     axis.set(xticks=[], yticks=[])
 
 
