@@ -115,11 +115,12 @@ class Demo:
         """What each stage does, in words."""
         notes = {'data': f'makes {self.data_root}'}
         for run in runs:
-            length = load(run.config)
-            length.merge_from_dict(run.options)
-            epochs = length.train_cfg.get('max_epochs')
-            notes[run.name] = f'trains {run.label.lower()}' + (f', {epochs} epochs' * bool(epochs))
-            notes[f'{run.name}_test'] = f'evaluates {run.label.lower()}'
+            cfg = load(run.config)
+            cfg.merge_from_dict(run.options)
+            epochs = cfg.train_cfg.get('max_epochs')
+            length = '' if epochs is None else f', {epochs} epoch{"s" * (epochs > 1)}'
+            notes[run.name] = f'trains: {run.label}{length}'
+            notes[f'{run.name}_test'] = f'evaluates: {run.label}'
         notes['measure'] = 'parameters, MACs and milliseconds of the two networks'
         notes['report'] = f'writes {self.report}'
         return notes
