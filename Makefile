@@ -1,6 +1,7 @@
 # Variables: PYTHON (interpreter that makes .venv), VENV, TORCH (what pip installs as torch),
 # SEED, QUICK=1 (demo in a few minutes), TEACHER=train (demos train their teacher, too), SLOW=0 (test
-# without the slow ones), ARGS (more options for pytest or tools/demo.py).
+# without the slow ones), VERBOSE=1 (all that a demo's stages print), ARGS (more options for pytest
+# or tools/demo.py).
 PYTHON ?= python3.11
 VENV ?= .venv
 TORCH ?= torch==2.13.0
@@ -13,6 +14,7 @@ MARKS := $(if $(filter 0,$(SLOW)),not gpu and not slow,not gpu)
 KITTI := data/lidarsim_kitti$(if $(filter 1,$(QUICK)),_quick)
 
 MEDICAL := teacher student vanilla combined crd rkd mmd
+MEDICAL_DIR := work_dirs/demo_medical$(if $(filter 1,$(QUICK)),_quick)
 MEDICAL_QUICK := --cfg-options train_cfg.max_epochs=1 train_cfg.val_interval=1 \
   train_dataloader.dataset.indices=128 val_dataloader.dataset.indices=64 \
   test_dataloader.dataset.indices=64
@@ -20,6 +22,7 @@ MEDICAL_QUICK := --cfg-options train_cfg.max_epochs=1 train_cfg.val_interval=1 \
 VIDEO_DIR := work_dirs/demo_video$(if $(filter 1,$(QUICK)),_quick)
 VIDEO_RUN = $(BIN)/python tools/experiments.py --seeds $(SEED) --metrics top1_order top1 \
   --work-dir $(VIDEO_DIR) $(ARGS)
+VIDEO_REPORT := $(if $(filter train,$(TEACHER)),clip_teacher_mini) cnn_student_mini clip_cnn_mini
 VIDEO_OPTIONS := --cfg-options default_scope=mmengine $(if $(filter 1,$(QUICK)),\
   train_cfg.max_epochs=1 train_cfg.val_interval=1 train_dataloader.dataset.indices=96 \
   val_dataloader.dataset.indices=-48 test_dataloader.dataset.indices=-48)
@@ -59,7 +62,8 @@ demo-medical: install ## images with texts: teacher, student alone, five recipes
 	@$(BIN)/python tools/create_medsim.py --out data/medsim
 	@$(BIN)/python tools/experiments.py $(MEDICAL:%=configs/medvl/medsim_%.py) --seeds $(SEED) \
 	  --against medsim_student --metrics modality_f1 location_f1 mean_f1 \
-	  --work-dir work_dirs/demo_medical$(if $(filter 1,$(QUICK)),_quick $(MEDICAL_QUICK)) $(ARGS)
+	  --work-dir $(MEDICAL_DIR) $(if $(filter 1,$(QUICK)),$(MEDICAL_QUICK)) $(ARGS)
+	@$(BIN)/python tools/report.py $(MEDICAL_DIR) --out $(MEDICAL_DIR)/report.html
 
 demo-video: install ## clips: CLIP in small, student alone, student distilled, table (QUICK=1: 2 min)
 	@$(BIN)/python tools/create_videosim.py --out data/videosim
@@ -74,6 +78,7 @@ endif
 	@$(VIDEO_RUN) configs/video/clip_cnn_mini.py $(VIDEO_OPTIONS) model.teacher.checkpoint=$(VIDEO_TEACHER)
 	@$(BIN)/python tools/report_video.py $(VIDEO_DIR) --run seed_$(SEED) --teacher $(VIDEO_TEACHER) \
 	  $(VIDEO_OPTIONS)
+	@$(BIN)/python tools/report.py $(VIDEO_REPORT:%=$(VIDEO_DIR)/%/seed_$(SEED)) --out $(VIDEO_DIR)/report.html
 
 test: lint ## lint and the whole test suite (SLOW=0: without the slow tests)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15 -m "$(MARKS)" $(ARGS)
