@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mmdistill.checkpoints import for_plain_model, weights_of
 from mmdistill.classes import checkpoint_classes, config_classes, name_classes
+from mmdistill.reading.passes import MODES, pass_of
 from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, map_structure
 from mmdistill.teacher_cache import TeacherCache
 from mmdistill.utils.checkpoint import load_weights
@@ -41,7 +42,13 @@ class Teacher:
         allow_random_weights: Accept ``checkpoint=None``, for dry runs and benchmarks only.
         cache: Folder in which to keep what the linked layers returned for each batch, for later
             runs on the same batches; see :class:`~mmdistill.teacher_cache.TeacherCache`.
+        mode: Mode of the model's ``forward`` in which it runs, ``'predict'`` or ``'tensor'``;
+            default the one in which its layers see whole samples
+            (:func:`~mmdistill.reading.passes.pass_of`).
         name: How errors and logs call this teacher.
+
+    Raises:
+        ValueError: There is no checkpoint, or the mode is unknown.
     """
 
     def __init__(
@@ -50,8 +57,11 @@ class Teacher:
         checkpoint: str | None = None,
         allow_random_weights: bool = False,
         cache: str | Path | None = None,
+        mode: str | None = None,
         name: str = 'teacher',
     ) -> None:
+        if mode not in (None, *MODES):
+            raise ValueError(f'the {name} runs in a mode out of {MODES}, not {mode!r}')
         if checkpoint is None and not allow_random_weights:
             raise ValueError(
                 f'the {name} has no checkpoint: give the path or URL of its trained weights '
@@ -65,6 +75,7 @@ class Teacher:
         self.model = MODELS.build(copy.deepcopy(self.model_config))
         name_classes(self.model, config_classes(config), f'config of the {name}')
         self.model.eval().requires_grad_(False)
+        self.mode = mode or pass_of(self.model)
         self.is_loaded = checkpoint is None
         self.cache_folder = None if cache is None else Path(cache)
         self._recorder: FeatureRecorder | None = None
@@ -78,13 +89,29 @@ class Teacher:
         """
         self._recorder = FeatureRecorder(self.model, layers, role=self.name)
 
+    def demand_predictions(self, are_needed: bool = True) -> None:
+        """Refuse what needs predictions of a model whose pass makes none.
+
+        Raises:
+            ValueError: They are needed, and the model runs in another mode than ``predict``.
+        """
+        if are_needed and self.mode != 'predict':
+            raise ValueError(
+                f"links or targets need the {self.name}'s predictions, and "
+                f'{type(self.model).__name__} runs in mode {self.mode!r}, where its layers see '
+                'whole samples: it makes none. '
+                "Take its classes from a linked layer, or let it predict whole samples (test_cfg's "
+                "mode='whole') and set teacher.mode='predict'"
+            )
+
     @contextmanager
     def run(self, *args: Any, to_end: bool = False, **kwargs: Any) -> Iterator[Recording]:
         """Run the model up to its last watched layer and yield what was recorded.
 
         The pass is the model's own ``predict`` under ``no_grad``, cut short: no loss, no label
         assignment and nothing behind the last watched layer, except now and then to count calls
-        (:meth:`~mmdistill.reading.FeatureRecorder.may_stop`).
+        (:meth:`~mmdistill.reading.FeatureRecorder.may_stop`). Models that predict from pieces of
+        a sample run as ``tensor``, and have no predictions.
 
         Args:
             *args: What the model's ``forward`` takes.
@@ -99,6 +126,8 @@ class Teacher:
         with self._recorder.record() as recording:
             if known is None:
                 size = _batch_size((args, kwargs))
+                # Some models write into their input, which is the student's, too.
+                args, kwargs = _copy_tensors(args), _copy_tensors(kwargs)
                 with (
                     self._precision(to_end),
                     torch.no_grad(),
@@ -108,7 +137,7 @@ class Teacher:
                     # batch.
                     if not recording.stops_early:
                         args, kwargs = _copy_samples(args), _copy_samples(kwargs)
-                    recording.predictions = self.model(*args, **kwargs, mode='predict')
+                    recording.predictions = self.model(*args, **kwargs, mode=self.mode)
             else:
                 recording.restore(known)
             if cache is not None and known is None:
@@ -129,7 +158,8 @@ class Teacher:
         """Return the cache, the batch's name in it, and what it knows of the batch."""
         if self.cache_folder is None or to_end:
             return None, '', None
-        cache = TeacherCache(self.cache_folder / self.fingerprint()[:16])
+        mode = '' if self.mode == 'predict' else f'_{self.mode}'
+        cache = TeacherCache(self.cache_folder / f'{self.fingerprint()[:16]}{mode}')
         key = cache.key((args, kwargs), self.device)
         return cache, key, cache.read(key, self._recorder.recorders, self.device)
 
@@ -241,6 +271,11 @@ def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDi
     if loaded.get('default_scope'):
         model.setdefault('_scope_', loaded.get('default_scope'))
     return model
+
+
+def _copy_tensors(value: Any) -> Any:
+    """Copy the tensors in a structure, and the structure; data samples are shared."""
+    return map_structure(lambda item: item.clone() if isinstance(item, Tensor) else item, value)
 
 
 def _copy_samples(value: Any) -> Any:
