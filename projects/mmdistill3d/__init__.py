@@ -1,7 +1,7 @@
 """Distillation of 3D detectors: what knows boxes, BEV grids and sparse tensors."""
 
 from mmdistill import register_example  # and registers Distiller, links, losses and hooks
-from mmdistill3d import losses
+from mmdistill3d import losses, rows  # noqa: F401  (rows registers)
 from mmdistill3d.bev import BEVGrid
 from mmdistill3d.bevfusion_distiller import BEVFusionDistiller
 from mmdistill3d.connectors import BEVAligner, RangeConnector, TransposeConnector
