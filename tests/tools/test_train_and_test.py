@@ -38,6 +38,16 @@ def test_a_run_says_where_it_comes_from_and_logs_to_tensorboard_under_the_same_n
     assert found.Scalars('loss')[0].value == pytest.approx(first['loss'])
 
 
+def test_a_report_of_the_run_is_one_file(trained):
+    result = trained.tool('report.py', 'run', '--frames', '0', '--out', 'pages/report.html')
+    assert result.returncode == 0, result.stdout
+    page = (trained.folder / 'pages' / 'report.html').read_text()
+    origin = json.loads((trained.folder / 'run' / 'origin.json').read_text())
+    assert f'<td>{origin["commit"]}</td>' in page and '<td>0.500</td>' in page
+    result = trained.tool('report.py', 'nowhere', '--out', 'report.html')
+    assert 'nowhere does not exist' in result.stdout and 'Traceback' not in result.stdout
+
+
 def test_warnings_of_mmengine_that_nobody_can_act_on_are_not_shown(trained):
     assert 'Saving checkpoint' in trained.output
     assert 'will be deprecated' not in trained.output

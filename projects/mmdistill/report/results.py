@@ -114,7 +114,7 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     """In what runs differ that should differ in distillation alone."""
     facts = {
         'length': lambda run: trained(run),
-        'training data': lambda run: run.cfg.get('train_dataloader', {}).get('dataset', {}),
+        'training data': lambda run: _samples(run.cfg.get('train_dataloader', {}).get('dataset')),
         'batch': lambda run: run.cfg.get('train_dataloader', {}).get('batch_size'),
         'seed': lambda run: run.seed,
         'what they are judged by': lambda run: run.result_of.partition(' after ')[0],
@@ -129,6 +129,13 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     if not apart:
         return []
     return [f'the students differ also in {", ".join(apart)}: a gain is not of distillation alone']
+
+
+def _samples(dataset: Any) -> Any:
+    """What of a data set's config says which samples it has."""
+    if isinstance(dataset, Mapping):
+        return {key: _samples(value) for key, value in dataset.items() if 'pipeline' not in key}
+    return dataset
 
 
 def _by_seed(
