@@ -6,7 +6,7 @@ line that says so.
 
 Example:
     python tools/report.py work_dirs/demo --out report.html
-    python tools/report.py 'with CRD=work_dirs/crd' work_dirs/student --out report.html
+    python tools/report.py 'with CRD=work_dirs/crd' teacher=work_dirs/big --out report.html
     python tools/report.py work_dirs/crd/20250101_000000/20250101_000000.log --out report.html
 """
 

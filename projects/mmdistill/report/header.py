@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdistill.apis.progress import length
 from mmdistill.report.content import Diagram, DiagramRow, Section, Table
 from mmdistill.report.runs import Run, teachers_of
 
-_HEAD = ('', 'Config', 'Seed', 'Trained', 'Hours', 'Commit', 'Machine', 'Weights')
+_HEAD = ('', 'Config', 'Seed', 'Trained', 'Time', 'Commit', 'Machine', 'Weights')
 
 
 def runs_section(runs: Sequence[Run]) -> Section:
@@ -37,13 +38,15 @@ def runs_section(runs: Sequence[Run]) -> Section:
                 run.config_name,
                 '' if run.seed is None else str(run.seed),
                 trained(run),
-                '' if hours is None else f'{hours:.2f}',
+                '' if hours is None else length(3600 * hours),
                 run.origin.get('commit', ''),
                 machine,
                 '' if run.checkpoint is None else Path(run.checkpoint).name,
             )
         )
-    caption = 'Hours are the median time of a training step times the steps; validation adds to it.'
+    caption = (
+        'Time is that of a training step, in the median, times the steps; validation adds to it.'
+    )
     section.blocks.append(Table(_HEAD, rows, caption))
     return section
 

@@ -40,15 +40,19 @@ class Network:
 
 
 def load_networks(runs: Sequence[Run], notes: list[str], device: str | None) -> list[Network]:
-    """Load the model of each run, and the teacher of a distiller where no run is it.
+    """Load a model of each role, and the teacher of a distiller where no run is it.
+
+    Of several runs of a role the first one stands for all.
 
     Args:
         runs: Of the page.
         notes: Gets a line for each model that cannot be loaded.
         device: This machine's, where none is named.
     """
-    networks = []
+    networks: list[Network] = []
     for run in runs:
+        if network_of(networks, run.role) is not None:
+            continue
         if run.cfg is None or run.checkpoint is None:
             notes.append(f'{run.name}: no model to look at without its config and weights')
             continue

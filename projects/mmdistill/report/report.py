@@ -58,7 +58,7 @@ def build_page(
         notes.append('the models were not run (frames=0)')
     origin = 'Costs were measured with the runs.'
     if costs is None:
-        costs, origin = _measure(networks, batches, report)
+        costs, origin = _measure(runs, networks, batches, report)
     pages = [
         results_section(runs, domain, costs, origin if costs else ''),
         links_section(runs),
@@ -85,7 +85,10 @@ def _load_batches(networks: Sequence[Network], number: int, notes: list[str]) ->
 
 
 def _measure(
-    networks: Sequence[Network], batches: Sequence[Any], report: Callable[[str], Any]
+    runs: Sequence[Run],
+    networks: Sequence[Network],
+    batches: Sequence[Any],
+    report: Callable[[str], Any],
 ) -> tuple[dict[str, Any], str]:
     if not networks or not batches:
         return {}, ''
@@ -100,7 +103,9 @@ def _measure(
         f'turns; {here["machine"]}, {here["device"]}.'
     )
     costs = [{**cost, 'ms_per_frame': cost[times]} for cost in measured]
-    return {n.name: cost for n, cost in zip(networks, costs, strict=True)}, origin
+    known = {n.name: cost for n, cost in zip(networks, costs, strict=True)}
+    same = {n.run.network: cost for n, cost in zip(networks, costs, strict=True) if n.run}
+    return known | {run.name: same[run.network] for run in runs if run.network in same}, origin
 
 
 def _pictures(

@@ -58,6 +58,7 @@ def results_section(
     section.blocks.append(Table(head, rows, caption, distilled[0] if distilled else None))
     if metrics:
         section.text = _sentence(runs, values, metrics[0], gains)
+        section.notes += _unlike([run for run in runs if run.role != 'teacher'] if gains else [])
     section.blocks += domain.details(runs)
     return section
 
@@ -107,6 +108,34 @@ def _sentence(
     seeds = {run.seed for run in runs if run.role == 'distilled'}
     caution = ' One seed: the noise of a run is not known from it.' if len(seeds) < 2 else ''
     return f'Distilled: {"; ".join(parts)}.{caution}'
+
+
+def _unlike(runs: Sequence[Run]) -> list[str]:
+    """In what runs differ that should differ in distillation alone."""
+    facts = {
+        'length': lambda run: trained(run),
+        'training data': lambda run: _samples(run.cfg.get('train_dataloader', {}).get('dataset')),
+        'batch': lambda run: run.cfg.get('train_dataloader', {}).get('batch_size'),
+        'seed': lambda run: run.seed,
+        'what they are judged by': lambda run: run.result_of.partition(' after ')[0],
+    }
+    known = [run for run in runs if run.cfg is not None]
+    apart = []
+    for name, fact in facts.items():
+        by_role = {role: {str(fact(run)) for run in known if run.role == role} for role in ROLES}
+        kinds = [kind for kind in by_role.values() if kind]
+        if any(kind != kinds[0] for kind in kinds):
+            apart.append(name)
+    if not apart:
+        return []
+    return [f'the students differ also in {", ".join(apart)}: a gain is not of distillation alone']
+
+
+def _samples(dataset: Any) -> Any:
+    """What of a data set's config says which samples it has."""
+    if isinstance(dataset, Mapping):
+        return {key: _samples(value) for key, value in dataset.items() if 'pipeline' not in key}
+    return dataset
 
 
 def _by_seed(

@@ -112,7 +112,7 @@ def read_runs(words: Sequence[str]) -> list[Run]:
 
     Args:
         words: Work dirs, folders with work dirs below them, or log files; each on request with a
-            name of its own, ``NAME=PATH``.
+            name of its own, ``NAME=PATH``; one of ``ROLES`` as the name says what part it plays.
 
     Raises:
         FileNotFoundError: There is no such path, or no run in it.
@@ -125,7 +125,10 @@ def read_runs(words: Sequence[str]) -> list[Run]:
     paths = dict.fromkeys(path for _, path in named)
     runs = [read_run(path) for path in paths]
     _assign_roles(runs)
-    _name(runs, {path: name for name, path in named if name})
+    given = {path: name for name, path in named if name}
+    for run in runs:
+        run.role = given.pop(run.path) if given.get(run.path) in ROLES else run.role
+    _name(runs, given)
     return sorted(runs, key=lambda run: (list(ROLES).index(run.role), run.seed or 0))
 
 

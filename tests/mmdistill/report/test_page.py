@@ -80,6 +80,15 @@ def test_a_log_without_config_still_has_its_curves(runs_folder):
     assert '<svg' in section(page, 'curves').blocks[0].svg
 
 
+def test_students_that_differ_in_more_than_distillation_are_told_apart(trained):
+    runs = read_runs([str(trained)])
+    assert not results_section(runs, ReportDomain(), {}, '').notes
+    runs[1].cfg.randomness.seed = 4
+    runs[1].cfg.train_dataloader.dataset.length = 8
+    (note,) = results_section(runs, ReportDomain(), {}, '').notes
+    assert 'differ also in training data, seed' in note
+
+
 def test_gains_over_several_seeds_have_their_interval(trained):
     runs = []
     for seed, gain in ((0, 0.2), (1, 0.3)):

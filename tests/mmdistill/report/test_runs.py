@@ -35,6 +35,8 @@ def test_runs_below_a_folder_are_known_by_their_configs(trained):
 def test_a_run_may_be_given_a_name(trained):
     run, _ = read_runs([f'With features={trained / "distilled"}', str(trained / 'alone')])[::-1]
     assert (run.name, run.role) == ('With features', 'distilled')
+    (run,) = read_runs([f'started={trained / "alone"}'])
+    assert (run.name, run.role) == ('Student, started from the teacher', 'started')
 
 
 def test_what_is_no_run_is_named(tmp_path):
