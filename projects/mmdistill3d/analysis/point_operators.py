@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import mmcv.ops
 import torch
+from mmdet3d.models.data_preprocessors import voxelize
 from torch import Tensor
 
 
@@ -21,7 +23,19 @@ def torch_operators() -> Iterator[None]:
     """Let mmcv and MMDetection3D use these operators inside the block."""
     replaced: list[tuple[Any, str, Any]] = []
     originals = {id(getattr(mmcv.ops, name)): new for name, new in OPERATORS.items()}
-    originals[id(mmcv.ops.scatter_points.dynamic_scatter)] = dynamic_scatter
+    originals.update(
+        {
+            id(mmcv.ops.scatter_points.dynamic_scatter): dynamic_scatter,
+            id(voxelize.dynamic_scatter_3d): dynamic_scatter_3d,
+            # Autograd functions, of which their modules call `apply`.
+            id(mmcv.ops.roiaware_pool3d.RoIAwarePool3dFunction): SimpleNamespace(
+                apply=roiaware_pool3d
+            ),
+            id(mmcv.ops.roipoint_pool3d.RoIPointPool3dFunction): SimpleNamespace(
+                apply=roipoint_pool3d
+            ),
+        }
+    )
     try:
         for module in list(sys.modules.values()):
             if not getattr(module, '__name__', '').startswith(('mmcv.ops', 'mmdet')):
@@ -126,11 +140,75 @@ def gather_points(features: Tensor, indices: Tensor) -> Tensor:
 def dynamic_scatter(feats: Tensor, coors: Tensor, reduce_type: str) -> tuple[Tensor, Tensor]:
     """Mean, sum or maximum of the points ``(N, C)`` of each cell; cells below 0 are none."""
     inside = (coors >= 0).all(1)
-    cells, index = coors[inside].unique(dim=0, return_inverse=True)
-    index = index[:, None].expand(-1, feats.shape[1])
+    values, cells, _ = dynamic_scatter_3d(feats[inside], coors[inside], reduce_type, True)
+    return values, cells
+
+
+def dynamic_scatter_3d(
+    feats: Tensor, coors: Tensor, reduce_type: str = 'max', return_map: bool = False
+) -> tuple[Tensor, ...]:
+    """The same of MMDetection3D, for cells that all exist; on request with each point's cell."""
+    cells, index = coors.unique(dim=0, return_inverse=True)
     reduce = {'max': 'amax'}.get(reduce_type, reduce_type)
-    values = feats.new_zeros(len(cells), feats.shape[1])
-    return values.scatter_reduce(0, index, feats[inside], reduce, include_self=False), cells
+    values = feats.new_zeros(len(cells), feats.shape[1]).scatter_reduce(
+        0, index[:, None].expand(-1, feats.shape[1]), feats, reduce, include_self=False
+    )
+    return (values, cells, index) if return_map else (values, cells)
+
+
+def roipoint_pool3d(
+    points: Tensor, point_features: Tensor, boxes3d: Tensor, num_sampled_points: int = 512
+) -> tuple[Tensor, Tensor]:
+    """The first points ``(B, N, 3)`` in each box, again from the first for the rest.
+
+    Returns:
+        Points and features, ``(B, M, S, 3 + C)``, and which boxes are empty, ``(B, M)``.
+    """
+    values = torch.cat([points, point_features], dim=-1)
+    inside = points_in_boxes_all(points, boxes3d).transpose(1, 2) > 0  # (B, M, N)
+    number = inside.sum(-1, keepdim=True)
+    order = torch.where(inside, torch.arange(points.shape[1]), points.shape[1]).sort(-1).values
+    turn = torch.arange(num_sampled_points) % number.clamp(min=1)
+    rows = order.gather(2, turn).clamp(max=points.shape[1] - 1)
+    pooled = values[torch.arange(len(values))[:, None, None], rows]
+    return pooled * (number > 0)[..., None], (number[..., 0] == 0).int()
+
+
+def roiaware_pool3d(
+    rois: Tensor,
+    pts: Tensor,
+    pts_feature: Tensor,
+    out_size: int | tuple[int, int, int],
+    _max_pts_per_voxel: int,
+    mode: int,
+) -> Tensor:
+    """Maximum (mode 0) or mean (1) of the points ``(P, 3)`` in each part of each box.
+
+    All points of a part count, not the first ``max_pts_per_voxel`` alone.
+
+    Returns:
+        ``(N, X, Y, Z, C)``, 0 where there is no point.
+    """
+    cells = torch.tensor([out_size] * 3 if isinstance(out_size, int) else list(out_size))
+    parts = []
+    for roi in rois:
+        inside = points_in_boxes_all(pts[None], roi[None, None])[0, :, 0] > 0
+        x, y, z = (pts[inside] - roi[:3]).unbind(1)
+        cos, sin = roi[6].cos(), roi[6].sin()
+        local = torch.stack([x * cos + y * sin, y * cos - x * sin, z], dim=1)
+        place = local / roi[3:6] + torch.tensor([0.5, 0.5, 0.0])
+        cell = (place * cells).long().minimum(cells - 1).clamp(min=0)
+        index = (cell[:, 0] * cells[1] + cell[:, 1]) * cells[2] + cell[:, 2]
+        parts.append(
+            pts_feature.new_zeros(int(cells.prod()), pts_feature.shape[1]).scatter_reduce(
+                0,
+                index[:, None].expand(-1, pts_feature.shape[1]),
+                pts_feature[inside],
+                'mean' if mode else 'amax',
+                include_self=False,
+            )
+        )
+    return torch.stack(parts).unflatten(1, tuple(cells.tolist()))
 
 
 def points_in_boxes_part(points: Tensor, boxes: Tensor) -> Tensor:
