@@ -65,20 +65,14 @@ def generate_dataset(
 
 
 def split_names(parameters: Parameters) -> dict[str, list[str]]:
-    """Scene names by split, the first of the official lists."""
+    """Scene names by split, the first of the official lists; ``test`` has one, for KITTI's form."""
     from nuscenes.utils import splits
 
     return {
         'train': splits.train[: parameters.scenes],
         'val': splits.val[: parameters.val_scenes],
+        'test': splits.test[: parameters.layout == 'kitti'],
     }
-
-
-def test_names() -> list[str]:
-    """The scene without labels that a data set in KITTI's form has: the first official one."""
-    from nuscenes.utils import splits
-
-    return splits.test[:1]
 
 
 def _is_complete(out: Path, parameters: Parameters) -> bool:
@@ -146,17 +140,16 @@ def _write_kitti(root: Path, parameters: Parameters, workers: int, progress: boo
         for folder in ('velodyne', 'calib', 'image_2', *folders):
             (root / part / folder).mkdir(parents=True)
     (root / 'ImageSets').mkdir()
-    splits = {**split_names(parameters), 'test': test_names()}
-    jobs, split_of_job = [], []
-    for split, names in splits.items():
-        for name in names:
-            part = 'testing' if split == 'test' else 'training'
-            first = sum(job[1] == part for job in jobs) * parameters.frames
-            jobs.append((root, part, name, first, parameters))
-            split_of_job.append(split)
-    indices: dict[str, list[int]] = {split: [] for split in splits}
-    scenes = _run(_write_kitti_scene, jobs, workers, progress)
-    for split, written in zip(split_of_job, scenes, strict=True):
+    indices: dict[str, list[int]] = {split: [] for split in split_names(parameters)}
+    splits, jobs = [], []
+    for part, own in {'training': ('train', 'val'), 'testing': ('test',)}.items():
+        scenes = [(split, name) for split in own for name in split_names(parameters)[split]]
+        for number, (split, name) in enumerate(scenes):
+            jobs.append((root, part, name, number * parameters.frames, parameters))
+            splits.append(split)
+    for split, written in zip(
+        splits, _run(_write_kitti_scene, jobs, workers, progress), strict=True
+    ):
         indices[split] += written
     indices['trainval'] = indices['train'] + indices['val']
     for split, some in indices.items():

@@ -8,10 +8,13 @@ from pathlib import Path
 import mmdet3d
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 
+import bevfusion  # noqa: F401  (mends the sampler)
 from kitti_infos import CLASSES, Label, create_kitti, read_labels
 from lidarsim import Parameters, generate_dataset
+from mmdistill.apis.config import moved_paths
 
 PARAMETERS = Parameters(
     scenes=2, val_scenes=1, frames=2, sweeps=0, azimuths=270, seed=1, layout='kitti'
@@ -20,16 +23,20 @@ PARAMETERS = Parameters(
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """The embedded data set in KITTI's form; no test writes into it."""
+    """The embedded data set in KITTI's form, with grounds; no test writes into it."""
     path = tmp_path_factory.mktemp('kitti') / 'lidarsim_kitti'
     generate_dataset(path, PARAMETERS)
+    (path / 'training' / 'planes').mkdir()
+    for number, file in enumerate(sorted((path / 'training' / 'calib').iterdir())):
+        ground = f'# Plane\nWidth 4\nHeight 1\n0.01 -0.999 {number / 100} 1.7{number}\n'
+        (path / 'training' / 'planes' / file.name).write_text(ground)
     return path
 
 
 @pytest.fixture(scope='module')
 def out(root):
     """What the tool makes of it."""
-    create_kitti(root, root.parent / 'out')
+    create_kitti(root, root.parent / 'out', with_plane=True)
     return root.parent / 'out'
 
 
@@ -55,6 +62,7 @@ def flat(value, path=''):
     items = value.items() if isinstance(value, dict) else enumerate(value)
     found = {}
     for key, item in items:
+        item = item.tolist() if isinstance(item, np.ndarray) else item
         nested = isinstance(item, (dict, list, tuple))
         found |= flat(item, f'{path}/{key}') if nested else {f'{path}/{key}': item}
     return found
@@ -65,7 +73,7 @@ def test_mmdet3ds_converter_writes_equal_infos_clouds_and_objects(root, out, con
     old, new = tmp_path / 'old', tmp_path / 'new'
     for folder in (old, new, tmp_path / 'clouds'):
         folder.mkdir()
-    kitti_converter.create_kitti_info_file(root, 'kitti', save_path=old)
+    kitti_converter.create_kitti_info_file(root, 'kitti', with_plane=True, save_path=old)
     for split in ('train', 'val', 'trainval', 'test'):
         name = f'kitti_infos_{split}.pkl'
         update_infos_to_v2.update_kitti_infos(str(old / name), str(new))
@@ -111,10 +119,25 @@ def test_mmdet3ds_converter_writes_equal_infos_clouds_and_objects(root, out, con
     assert all(len(ours[name]) for name in ('Car', 'Pedestrian'))
 
 
+def test_the_published_pipeline_pastes_objects_of_the_database(out, repository):
+    cfg = Config.fromfile(repository / 'configs' / 'pointpillars' / 'pointpillars_teacher_kitti.py')
+    cfg.merge_from_dict(moved_paths(cfg.to_dict(), 'data/kitti', str(out)))
+    published = cfg.train_dataloader.dataset.dataset
+    published.pipeline[2].use_ground_plane = True
+    np.random.seed(0)
+    counts = []
+    for steps in (published.pipeline, [s for s in published.pipeline if s.type != 'ObjectSample']):
+        with DefaultScope.overwrite_default_scope('mmdet3d'):
+            sample = DATASETS.build({**published, 'pipeline': steps})[0]
+        counts.append(len(sample['data_samples'].gt_instances_3d))
+        assert len(sample['inputs']['points']) > 500
+    assert counts[0] > counts[1] > 0
+
+
 def test_a_second_call_changes_nothing_and_other_infos_are_kept(root, out, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
     lines = []
-    create_kitti(root, out, report=lines.append)
+    create_kitti(root, out, with_plane=True, report=lines.append)
     assert sum(line.endswith('complete already') for line in lines) == 5
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
     info = tmp_path / 'kitti_infos_train.pkl'
@@ -137,7 +160,7 @@ def test_a_stopped_run_goes_on_from_the_clouds_that_it_wrote(root, out, tmp_path
     assert not list(copy.glob('kitti_*'))
     frames[2].write_bytes(whole)
     frames[0].unlink()  # its reduced cloud is there
-    create_kitti(copy, database=False)
+    create_kitti(copy, with_plane=True, database=False)
     for split in ('train', 'val', 'trainval', 'test'):
         assert read(copy, f'infos_{split}') == read(out, f'infos_{split}')
 

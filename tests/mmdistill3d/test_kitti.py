@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 from kitti_infos import CLASSES
 from lidarsim import Parameters, generate_dataset
@@ -136,10 +137,11 @@ def test_the_real_frame_is_learnt_from_predicted_and_evaluated(real_frame):
 
     truth = dataset.get_ann_info(0)
     count = len(truth['gt_labels_3d'])
-    result.pred_instances_3d.clear()
-    result.pred_instances_3d.bboxes_3d = truth['gt_bboxes_3d']
-    result.pred_instances_3d.labels_3d = torch.as_tensor(truth['gt_labels_3d'])
-    result.pred_instances_3d.scores_3d = 0.9 - 0.1 * torch.arange(count)
+    result.pred_instances_3d = InstanceData(
+        bboxes_3d=truth['gt_bboxes_3d'],
+        labels_3d=torch.as_tensor(truth['gt_labels_3d']),
+        scores_3d=0.9 - 0.1 * torch.arange(count),
+    )
     metric.process({}, [result.to_dict()])
     found = {key.rsplit('/', 1)[-1]: value for key, value in metric.evaluate(1).items()}
     for kind in ('3D', 'BEV'):

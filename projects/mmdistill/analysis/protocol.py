@@ -151,19 +151,21 @@ class Protocol:
         return cls(rows=rows, **content)
 
     def runs(self, folder: Path) -> list[Run]:
-        """All runs whose length is known, every row of the first seed before the second's.
+        """All runs whose length is known: teachers, then each seed's rows before the next one's.
 
         A row with ``as_long_as`` is left out until both rows that tell its length have finished
         a run of the protocol's first seed in ``folder``.
         """
         lengths = {row.name: self._epochs(row, folder) for row in self.rows}
         seeds = sorted({seed for row in self.rows for seed in self._seeds(row)})
-        return [
+        runs = [
             self._run(row, seed, lengths, folder)
             for seed in seeds
             for row in self.rows
             if seed in self._seeds(row) and lengths[row.name] is not None
         ]
+        teachers = {row.teacher for row in self.rows}
+        return sorted(runs, key=lambda run: run.row.name not in teachers)
 
     def _seeds(self, row: Row) -> Sequence[int]:
         return self.seeds if row.seeds is None else row.seeds
