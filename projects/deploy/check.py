@@ -19,7 +19,7 @@ from deploy.detector import Boxes, Detector
 BOX_BAR_M = 1e-3
 SCORE_BAR = 1e-5
 LAYER_BAR = 1e-4
-LAYER_BAR_RELATIVE = 5e-6  # of the largest value, where that allows more
+LAYER_BAR_RELATIVE = 5e-5  # of the largest value, where that allows more
 _DRIFT_TOP, _DRIFT_M, _DRIFT_BAR = 20, 0.5, 0.7
 
 
