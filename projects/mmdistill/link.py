@@ -128,8 +128,11 @@ class Link(BaseModule):
         """Find what says for what the rows of both layers stand, if the loss compares them.
 
         Raises:
+            KeyError: A layer does not exist.
             ValueError: They are each model's own, or one side alone says what they are.
         """
+        self.student.check(student, 'student')
+        self.teacher.check(teacher, self.teacher_name)
         if self.loss.joins != 'cells':
             return
         with self._named_errors():
