@@ -4,7 +4,8 @@ Example:
     python tools/publish_weights.py work_dirs/teacher/epoch_12.pth \
         --out configs/bevfusion/bevfusion_lidar_teacher_mini.pth --seed 0 \
         --command 'python tools/train.py configs/bevfusion/bevfusion_lidar_teacher_mini_large.py' \
-        --metrics work_dirs/teacher/test/20260101_000000/20260101_000000.json
+        --metrics work_dirs/teacher/test/20260101_000000/20260101_000000.json \
+        --run work_dirs/teacher
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tools._start import prepare_process
 
 prepare_process()
 
+from mmdistill.analysis.results import all_validations
 from mmdistill.analysis.tables import describe_run
 from mmdistill.utils.publish import publish_weights
 
@@ -36,6 +38,8 @@ def main() -> None:
         **({'commit': args.commit} if args.commit else {}),
         'metrics': metrics,
     }
+    if args.run:
+        note['validations'] = all_validations(args.run)
     try:
         written = publish_weights(args.checkpoint, args.out, note)
     except (FileNotFoundError, ValueError) as error:
@@ -51,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, required=True)
     parser.add_argument('--commit', help='of the training; default: as things stand here')
     parser.add_argument('--metrics', type=Path, help='JSON that tools/test.py wrote of it')
+    parser.add_argument('--run', type=Path, help='its work dir: the note lists its validations')
     return parser.parse_args()
 
 

@@ -52,6 +52,19 @@ def last_validation(work_dir: Path, names: Sequence[str] = DETECTION) -> dict[st
     raise FileNotFoundError(f'no validation with {" and ".join(names)} is logged under {work_dir}')
 
 
+def all_validations(work_dir: Path, names: Sequence[str] = DETECTION) -> dict[int, dict]:
+    """Read metrics from every validation of a training run, by its epoch or iteration.
+
+    Args:
+        work_dir (Path): of ``tools/train.py``.
+        names (Sequence[str]): of the metrics, without the prefix of their evaluator.
+    """
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+    records = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    found = {record.get('step'): find_accuracy(record, names) for record in records}
+    return {step: metrics for step, metrics in found.items() if len(metrics) == len(names)}
+
+
 def read_accuracy(test_dir: Path, names: Sequence[str] = DETECTION) -> dict[str, float]:
     """Read metrics from the newest metrics file of an evaluation.
 

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from mmdistill.analysis.results import last_validation, read_accuracy, read_result
+from mmdistill.analysis.results import (
+    all_validations,
+    last_validation,
+    read_accuracy,
+    read_result,
+)
 
 METRICS = {'prefix/car_AP_dist_0.5': 0.1, 'prefix/mAP': 0.61, 'prefix/NDS': 0.52}
 
@@ -57,3 +62,14 @@ def test_the_last_validation_of_a_training_is_read(tmp_path):
     assert last_validation(tmp_path, ['NDS']) == dict(NDS=0.2)
     with pytest.raises(FileNotFoundError, match='no validation with mAP and NDS'):
         last_validation(tmp_path / '20250101')
+
+
+def test_every_validation_of_a_run_is_read_by_its_epoch_over_all_starts(tmp_path):
+    for start, lines in (
+        ('1', [{'loss': 1.0, 'step': 9}, {**METRICS, 'step': 1}]),
+        ('2', [{'prefix/mAP': 0.7, 'prefix/NDS': 0.6, 'step': 2}, {'prefix/mAP': 0.8, 'step': 3}]),
+    ):
+        log = tmp_path / start / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text('\n'.join(json.dumps(line) for line in lines))
+    assert all_validations(tmp_path) == {1: dict(mAP=0.61, NDS=0.52), 2: dict(mAP=0.7, NDS=0.6)}
