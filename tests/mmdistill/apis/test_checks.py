@@ -39,6 +39,14 @@ def test_every_part_of_a_concatenation_is_checked(tmp_path):
     assert 'there.pkl' not in str(error.value)
 
 
+def test_missing_kitti_says_how_to_prepare_it_and_how_to_do_without():
+    dataset = dict(type='KittiDataset', data_root='absent/kitti/', ann_file='kitti_infos_val.pkl')
+    with pytest.raises(FileNotFoundError) as error:
+        check_data(dict(val_dataloader=dict(dataset=dataset)), ['val_dataloader'])
+    assert 'create_data.py kitti --root-path absent/kitti\n' in str(error.value)
+    assert 'create_lidarsim.py --out data/lidarsim_kitti' in str(error.value)
+
+
 def test_a_missing_object_database_is_found(tmp_path):
     (tmp_path / 'infos.pkl').touch()
     cfg = loader(str(tmp_path), 'infos.pkl')
