@@ -174,18 +174,19 @@ def with_narrow_transposed(model: onnx.ModelProto, channels: int = 4) -> onnx.Mo
         channels: Convolutions of at most that many outputs are rewritten.
     """
     weights = {weight.name: weight for weight in model.graph.initializer}
+    expected = dict(strides=[1, 1], pads=[1] * 4, dilations=[1, 1], group=[1])
     for node in model.graph.node:
         if node.op_type != 'Conv' or node.input[1] not in weights:
             continue
-        shape = weights[node.input[1]].dims
-        numbers = {a.name: list(a.ints) or [a.i] for a in node.attribute if a.ints or a.i}
-        expected = dict(strides=[1, 1], pads=[1] * 4, dilations=[1, 1], group=[1])
-        is_plain = all(numbers.get(name, value) == value for name, value in expected.items())
-        if list(shape[2:]) == [3, 3] and shape[0] <= channels and 'pads' in numbers and is_plain:
-            kernel = onnx.numpy_helper.to_array(weights[node.input[1]])
-            flipped = np.ascontiguousarray(kernel.swapaxes(0, 1)[..., ::-1, ::-1])
-            weights[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(flipped, node.input[1]))
+        weight = weights[node.input[1]]
+        given = {a.name: list(a.ints) or [a.i] for a in node.attribute if a.name in expected}
+        is_narrow = weight.dims[0] <= channels and list(weight.dims[2:]) == [3, 3]
+        if is_narrow and given == expected:
+            kernel = onnx.numpy_helper.to_array(weight).swapaxes(0, 1)[..., ::-1, ::-1]
+            kernel = np.ascontiguousarray(kernel)
+            weight.CopyFrom(onnx.numpy_helper.from_array(kernel, weight.name))
             node.op_type = 'ConvTranspose'
+    del model.graph.value_info[:]  # it repeats the weights' shapes; who wants it infers it again
     return model
 
 
