@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
@@ -157,6 +158,35 @@ def only_standard(model: onnx.ModelProto) -> onnx.ModelProto:
     version = max(entry.version for entry in model.opset_import if entry.domain in standard)
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', version))
+    return model
+
+
+def with_narrow_transposed(model: onnx.ModelProto, channels: int = 4) -> onnx.ModelProto:
+    """The model with its narrowest 3 x 3 convolutions written as transposed ones.
+
+    With stride 1 and a border of 1 a convolution is the transposed one of the flipped kernel.
+    onnxruntime fills the outputs of a convolution up to 16 channels, so that maps of 1 to 3
+    channels, of which a CenterHead has dozens, cost as much as those of 16; what it does for a
+    transposed convolution grows with the channels.
+
+    Args:
+        model: Changed in place.
+        channels: Convolutions of at most that many outputs are rewritten.
+    """
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    expected = dict(strides=[1, 1], pads=[1] * 4, dilations=[1, 1], group=[1])
+    for node in model.graph.node:
+        if node.op_type != 'Conv' or node.input[1] not in weights:
+            continue
+        weight = weights[node.input[1]]
+        given = {a.name: list(a.ints) or [a.i] for a in node.attribute if a.name in expected}
+        is_narrow = weight.dims[0] <= channels and list(weight.dims[2:]) == [3, 3]
+        if is_narrow and given == expected:
+            kernel = onnx.numpy_helper.to_array(weight).swapaxes(0, 1)[..., ::-1, ::-1]
+            kernel = np.ascontiguousarray(kernel)
+            weight.CopyFrom(onnx.numpy_helper.from_array(kernel, weight.name))
+            node.op_type = 'ConvTranspose'
+    del model.graph.value_info[:]  # it repeats the weights' shapes; who wants it infers it again
     return model
 
 

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from deploy.dense import trace
+from deploy.dense import trace, with_narrow_transposed
 from deploy.graph import Graph
 from deploy.pillar_net import pillar_map
 from deploy.voxeliser import VoxelGrid, voxelise
@@ -204,7 +204,8 @@ def dense_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
     with torch.no_grad():
         names = list(module(bev))
     outputs = [name for name in names if not _is_layer(name)]
-    return trace(module, {'bev': bev}, outputs), {name: name for name in names}
+    model = with_narrow_transposed(trace(module, {'bev': bev}, outputs))
+    return model, {name: name for name in names}
 
 
 def _is_layer(name: str) -> bool:

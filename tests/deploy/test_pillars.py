@@ -37,6 +37,18 @@ def test_maps_are_those_of_torch(pillar_export):
     assert heads and max(heads) < 1e-5
 
 
+def test_narrow_convolutions_of_the_head_are_transposed(centerpoint):
+    graph = onnx.load(centerpoint[1] / 'model.onnx').graph
+    shapes = {weight.name: weight.dims for weight in graph.initializer}
+    outputs = {'Conv': [], 'ConvTranspose': []}
+    for node in graph.node:
+        if node.op_type in outputs:
+            axis = 1 if node.op_type == 'ConvTranspose' else 0
+            outputs[node.op_type].append(shapes[node.input[1]][axis])
+    assert min(outputs['Conv']) > 4
+    assert sum(number <= 4 for number in outputs['ConvTranspose']) == 36  # 6 tasks of 6 maps
+
+
 @pytest.mark.parametrize(
     'options',
     [
