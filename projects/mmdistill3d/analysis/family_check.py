@@ -222,6 +222,8 @@ def _owner(error: Exception) -> str:
     ours = ('mmcv', 'mmdet3d', 'spconv')
     found = (re.search(rf'/({"|".join(ours)})/.*?(\w+)\.py$', file) for file in reversed(files))
     package, file = next((match.groups() for match in found if match), ('it', ''))
+    if package == 'spconv':
+        return "spconv's default algorithm"
     return f"{package}'s {file}" if file else package
 
 
