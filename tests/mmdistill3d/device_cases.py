@@ -4,6 +4,8 @@ A case fails where an operation takes tensors of both devices, or where the host
 more often than the case says.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
@@ -220,10 +222,63 @@ def test_anchor_heads(anchor_detector, device, dtype):
     run(device, dict(type='AnchorHeadKDLoss', max_anchors=8), heads, **models)
 
 
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_heads_on_images(device, dtype):
+    head = torch.nn.Module()
+    head.strides, head.use_direction_classifier, head.pred_velo = [8], True, True
+    head.dim_channel, head.ori_channel = [3, 4, 5], [6, 7]
+    head.bbox_coder = SimpleNamespace(base_depth=(28.0, 16.0), base_dims=(), bbox_code_size=8)
+    model = torch.nn.Module()
+    model.bbox_head = head
+    models = dict(student_model=model, teacher_model=model)
+
+    def outputs(*channels):
+        return tuple([maps(number, 1, dtype)[0]] for number in channels)
+
+    mono = [outputs(3, 9, 2, 4, 1) for _ in range(2)]
+    run(device, dict(type='MonoHeadKDLoss', max_cells=8), mono, **models)
+    smoke = [outputs(3, 8) for _ in range(2)]
+    run(device, dict(type='SMOKEHeadKDLoss', max_cells=8), smoke, **models)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_proposals(device, dtype):
+    """Matched on the host, with one wait; what a head's coder costs is its own."""
+    widths = dict(center=3, size=3, angle=1, obj_scores=2, sem_scores=4)
+    model = torch.nn.Module()
+    model.bbox_head = torch.nn.Module()
+    model.bbox_head.bbox_coder = SimpleNamespace(
+        decode=lambda out: torch.cat([out['center'], out['size'], out['angle']], dim=-1)
+    )
+    found = [
+        {
+            key: torch.rand(2, 6, width, dtype=dtype, device=NAME, requires_grad=True)
+            for key, width in widths.items()
+        }
+        for _ in range(2)
+    ]
+    models = dict(student_model=model, teacher_model=model)
+    run(device, dict(type='ProposalKDLoss'), found, waits=1, **models)
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_second_stages(device, dtype):
+    class Head(torch.nn.Module):
+        def _bbox_forward(self, rois):
+            return dict(cls_score=rois[:, :1], bbox_pred=rois[:, 1:])
+
+    model = torch.nn.Module()
+    model.roi_head = Head()
+    rois = torch.rand(6, 8, dtype=dtype, device=NAME, requires_grad=True)
+    call = dict(arguments=dict(rois=rois), result=model.roi_head._bbox_forward(rois))
+    run(device, dict(type='RoIHeadKDLoss'), (call, call), teacher_model=model)
+
+
 def test_every_loss_has_a_case():
     cases = {config['type'] for config in OBJECTS}
     cases |= {'HeatmapKDLoss', 'SparseFeatureLoss', 'TransFusionKDLoss'}
-    cases |= {'CenterHeadKDLoss', 'AnchorHeadKDLoss'}
+    cases |= {'CenterHeadKDLoss', 'AnchorHeadKDLoss', 'RoIHeadKDLoss'}
+    cases |= {'MonoHeadKDLoss', 'SMOKEHeadKDLoss', 'ProposalKDLoss'}
     assert cases == set(mmdistill3d.losses.__all__)
 
 

@@ -5,7 +5,15 @@ import pytest
 from mmdistill3d.analysis.families import CONFIGS, FAMILIES
 from mmdistill3d.analysis.family_check import EQUAL, check_family, run_distillation
 
-FAST = ('PointPillars', 'SECOND', 'CenterPoint, pillars', 'VoteNet', 'GroupFree3D', 'DGCNN')
+FAST = (
+    'PointPillars',
+    'SECOND',
+    'CenterPoint, pillars',
+    'VoteNet',
+    'GroupFree3D',
+    'DGCNN',
+    'PV-RCNN',
+)
 NAMED = {family.name: family for family in FAMILIES}
 
 pytestmark = pytest.mark.skipif(
@@ -18,7 +26,7 @@ def test_a_family_distils(name):
     """Also of a model that writes into its input (PointPillars) or its answer (FCOS3D)."""
     values = run_distillation(NAMED[name], help_it=True)
     assert all(abs(value) <= EQUAL for value in values.values())
-    assert set(values) == {'features', 'response'}
+    assert {'features', 'response'} <= set(values)
 
 
 def test_a_row_says_why_a_family_does_not_run_here():

@@ -72,7 +72,10 @@ def test_the_link_alone_trains_the_head(distiller, raw_batch):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
 
-@pytest.mark.parametrize('name', ['votenet_kd_sunrgbd', 'fcos3d_kd_nus', 'smoke_kd_kitti'])
+HEADS = ['votenet_kd_sunrgbd', 'fcos3d_kd_nus', 'smoke_kd_kitti', 'pv_rcnn_kd_kitti']
+
+
+@pytest.mark.parametrize('name', HEADS)
 def test_configs_of_heads_on_points_and_images_fit_their_detectors(name):
     """A step of each kind of head is in ``test_families.py``."""
     model = load(f'distill/heads/{name}.py').model

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from scipy.spatial.distance import cdist
+from spconv.core import ConvAlgo
 from torch import nn
 
 from mmdistill.reading import build_recorder, pass_of
@@ -121,7 +122,8 @@ class TestRows:
 
     def test_second_stages_are_refused_with_the_reason(self):
         model = MODELS.build(NAMED['PV-RCNN'].model())
-        for layer in ('roi_head.bbox_head', 'roi_head.bbox_head.conv_cls'):
+        result = dict(type='MethodResult', layer='roi_head', method='_bbox_forward')
+        for layer in ('roi_head.bbox_head', 'roi_head.bbox_head.conv_cls', result):
             with pytest.raises(ValueError, match='proposals of each model.*Link the first stage'):
                 rows_of(model, build_recorder(layer))
         keypoints = rows_of(model, build_recorder('points_encoder[fusion_keypoint_features]'))
@@ -188,3 +190,22 @@ def test_what_fails_behind_the_last_layer_of_a_teacher_is_not_needed():
     model = distiller('GroupFree3D', link('backbone[fp_features][2]'))
     values = [step(model.eval(), 'GroupFree3D') for _ in range(2)]
     assert values[0].isfinite() and values[0] == values[1]
+
+
+def test_the_teachers_second_stage_looks_at_the_students_proposals():
+    """Its own are others, and as many, so that joined by number they would pass unseen."""
+    call = dict(type='MethodCall', layer='roi_head', method='_bbox_forward')
+    student = dict(call, clone=True)
+    second = dict(student=student, teacher=call, loss=dict(type='RoIHeadKDLoss'))
+    model = distiller('PV-RCNN', second)
+    teacher = model.teachers['teacher'].model
+    teacher.load_state_dict(model.student.state_dict())
+    for module in (*teacher.modules(), *model.student.modules()):
+        if hasattr(module, 'algo'):
+            module.algo = ConvAlgo.Native
+    model.eval()
+    assert float(step(model, 'PV-RCNN')) == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        for parameter in teacher.roi_head.bbox_head.parameters():
+            parameter.add_(0.1)
+    assert step(model, 'PV-RCNN') > 0.01

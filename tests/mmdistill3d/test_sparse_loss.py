@@ -1,11 +1,14 @@
 """Features of sparse voxels, joined by their coordinates."""
 
+import mmcv.ops
 import pytest
 import torch
 from mmengine.registry import MODELS
 from spconv.pytorch import SparseConvTensor
 
+from mmdistill import record_layers
 from mmdistill.connectors import SparseLinearConnector
+from mmdistill.reading import build_recorder
 from mmdistill3d.losses import SparseFeatureLoss
 
 SHAPE = (6, 4, 5)
@@ -238,3 +241,33 @@ class TestMiniPair:
         model.parse_losses(losses)[0].backward()
         without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
         assert not without
+
+
+def test_mmcvs_own_sparse_tensor_is_one_everywhere():
+    """Cylinder3D's, and MMDetection3D's without spconv: connected, recorded, cloned, noticed."""
+
+    class Overwrites(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Identity()
+
+        def forward(self, value):
+            self.layer(value).features.mul_(2)
+
+    def own():
+        like = sparse(SHAPE, 30)
+        features = like.features.detach().float()
+        return mmcv.ops.SparseConvTensor(features, like.indices, like.spatial_shape, 2)
+
+    model, clone = Overwrites(), dict(layer='layer', clone=True)
+    with record_layers(model, build_recorder(clone)) as values:
+        model(own())
+    (copied,) = values.values()
+    assert torch.equal(copied.features, own().features)
+    with pytest.raises(RuntimeError, match='changed in place'), record_layers(model, 'layer'):
+        model(own())
+    wide = SparseLinearConnector(3, 5)(own())
+    assert isinstance(wide, mmcv.ops.SparseConvTensor) and wide.features.shape == (30, 5)
+    assert SparseFeatureLoss()(own(), own()) == 0
+    copied.features += 1
+    assert SparseFeatureLoss()(own(), copied) == pytest.approx(1)

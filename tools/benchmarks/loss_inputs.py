@@ -258,6 +258,24 @@ def proposals(size: tuple[int, ...]) -> Case:
     )
 
 
+def second_stage(size: tuple[int, ...]) -> Case:
+    """Answers of a RoI head to 128 proposals of a frame."""
+
+    class Head(nn.Module):
+        def _bbox_forward(self, rois: Tensor) -> dict[str, Tensor]:
+            return dict(cls_score=rois[:, :1], bbox_pred=rois[:, 1:])
+
+    number = 128
+    model = nn.Module()
+    model.roi_head = Head()
+    call = dict(arguments=dict(rois=torch.rand(size[0] * number, 8)))
+    answer = torch.rand(size[0] * number, 8, requires_grad=True)
+    student = dict(call, result=model.roi_head._bbox_forward(answer))
+    return Case(
+        student, call, context=dict(teacher_model=model), what=f'{number} proposals, no head'
+    )
+
+
 def voxels(size: tuple[int, ...]) -> Case:
     """Sparse voxels of the encoder's first stage, about as many as a nuScenes sweep has."""
     from spconv.pytorch import SparseConvTensor
@@ -293,6 +311,7 @@ CASES: dict[str, Callable[[tuple[int, ...]], Case]] = {
     'ObjectContrastLoss': objects_with_channels,
     'ObjectRelationLoss': with_objects,
     'ProposalKDLoss': proposals,
+    'RoIHeadKDLoss': second_stage,
     'SMOKEHeadKDLoss': image_head('SMOKE', 1, 'one level'),
     'SparseFeatureLoss': voxels,
     'TransFusionKDLoss': transfusion,

@@ -79,6 +79,8 @@ def _run(model: nn.Module, batch: Any, mode: str) -> list[Returned]:
         for selectors, value in values[0] if values else ():
             sparse = is_sparse(value)
             tensor = value.features if sparse else value
+            if not tensor.dim():  # of a loss
+                continue
             size = tuple(value.spatial_shape) if sparse else tuple(tensor.shape[2:])
             kind = type(value).__name__
             layers.append(Returned(name + selectors, kind, tuple(tensor.shape), size, len(values)))

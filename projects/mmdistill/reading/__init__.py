@@ -4,6 +4,7 @@ from mmdistill.reading.address import LayerAddress
 from mmdistill.reading.passes import pass_of, register_pass
 from mmdistill.reading.recorder import FeatureRecorder, Recording, record_layers
 from mmdistill.reading.recorders import (
+    MethodCall,
     MethodResult,
     ModuleInputs,
     ModuleOutputs,
@@ -18,6 +19,7 @@ __all__ = [
     'FeatureRecorder',
     'Layer',
     'LayerAddress',
+    'MethodCall',
     'MethodResult',
     'ModuleInputs',
     'ModuleOutputs',

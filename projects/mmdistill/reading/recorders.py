@@ -184,14 +184,35 @@ class MethodResult(Recorder):
         @functools.wraps(original)
         def method(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
-            store(result, address.select)
+            store(self._value(original, args, kwargs, result), address.select)
             return result
 
         return _replace(module, self.method, method)
 
+    def _value(self, method: Callable, args: tuple, kwargs: dict, result: Any) -> Any:
+        """What is recorded of a call."""
+        return result
+
     def __str__(self) -> str:
         text = f'{self.layer}.{self.method}()'.lstrip('.')
         return text if self.call is None else f'{text} (call {self.call})'
+
+
+@TASK_UTILS.register_module()
+@dataclass(frozen=True)
+class MethodCall(MethodResult):
+    """What a method takes and returns, ``dict(arguments=dict(...), result=...)``.
+
+    For losses that call the teacher's method again, with arguments of the student's.
+
+    Config lines::
+
+        student=dict(type='MethodCall', layer='roi_head', method='_bbox_forward')
+    """
+
+    def _value(self, method: Callable, args: tuple, kwargs: dict, result: Any) -> dict[str, Any]:
+        arguments = inspect.signature(method).bind(*args, **kwargs).arguments
+        return dict(arguments=dict(arguments), result=result)
 
 
 class _Result(nn.Module):

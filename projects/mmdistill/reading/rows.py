@@ -83,5 +83,5 @@ def of_second_stages(model: nn.Module, recorder: Recorder) -> str | None:
     return (
         f'the rows of {recorder} are the proposals of each model, sampled for itself: the '
         "teacher's have nothing to do with the student's. Link the first stage (rpn_head, neck, "
-        'backbone) instead'
+        "backbone), or choose a loss that runs the teacher's head on the student's proposals"
     )

@@ -35,6 +35,7 @@ class Family:
         config: Path below MMDetection3D's ``configs``.
         features: Address of a layer whose features are compared.
         response: The link between the heads' answers, without its name; None where there is none.
+        second_stage: The link between the RoI heads, likewise.
         reach_m: Range to both sides of the sensor, to which the config's is cut for speed; None
             leaves it.
         changes: Further changes of the model, by dotted key.
@@ -47,6 +48,7 @@ class Family:
     config: str
     features: str
     response: dict[str, Any] | None = None
+    second_stage: dict[str, Any] | None = None
     reach_m: float | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     batch: MakesBatch = example_batch
@@ -61,6 +63,12 @@ class Family:
             _cut_range(config.model, self.reach_m)
         _forget_pretrained(config.model)
         return config.model
+
+
+def _roi_link() -> dict[str, Any]:
+    call = dict(type='MethodCall', layer='roi_head', method='_bbox_forward')
+    student = dict(call, clone=True)  # its loss turns the proposals, in place
+    return dict(student=student, teacher=call, loss=dict(type='RoIHeadKDLoss'))
 
 
 def _link(address: str, loss: str, clone: bool = False, **options: Any) -> dict[str, Any]:
@@ -305,7 +313,7 @@ FAMILIES = (
         _link('rpn_head', 'AnchorHeadKDLoss'),
         reach_m=6.4,
         changes=_FEW_PROPOSALS,
-        note='RoI head refused',
+        second_stage=_roi_link(),
     ),
     Family(
         'PV-RCNN',
@@ -319,7 +327,7 @@ FAMILIES = (
             'roi_head.bbox_roi_extractor.grid_size': 2,
             'roi_head.bbox_head.grid_size': 2,
         },
-        note='RoI head refused',
+        second_stage=_roi_link(),
     ),
     Family(
         'MVX-Net',
@@ -339,7 +347,7 @@ FAMILIES = (
             'rpn_head.num_classes': 3,
         },
         batch=street_with_classes(3),
-        note='RoI head refused',
+        second_stage=_roi_link(),
     ),
     Family(
         '3DSSD',

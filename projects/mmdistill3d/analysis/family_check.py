@@ -43,7 +43,8 @@ class Row:
     def cells(self) -> list[str]:
         """The row of the table."""
         family, runs = self.family, not self.problem
-        loss = family.response['loss']['type'] if family.response else ''
+        links = [link for link in (family.response, family.second_stage) if link]
+        losses = ', '.join(f'`{link["loss"]["type"]}`' for link in links)
         notes = [family.note] if family.note else []
         if self.is_helped:
             notes.append('the rest with operators in torch')
@@ -54,7 +55,7 @@ class Row:
             f'no: {self.plain}' if self.plain else 'yes',
             'yes' if runs else 'no',
             f'`{family.features}`' if runs else '',
-            f'`{loss}`' if runs and loss else '',
+            losses if runs else '',
             'yes' if runs else 'no',
             '; '.join(notes),
         ]
@@ -111,7 +112,9 @@ def run_distillation(family: Family, help_it: bool = False) -> dict[str, float]:
     Raises:
         ValueError: They are not, or there is no finite step.
     """
-    links = dict(features=_features(family), response=family.response)
+    links = dict(
+        features=_features(family), response=family.response, second_stage=family.second_stage
+    )
     config = dict(
         type='Distiller',
         student=family.model(),
@@ -219,6 +222,8 @@ def _owner(error: Exception) -> str:
     ours = ('mmcv', 'mmdet3d', 'spconv')
     found = (re.search(rf'/({"|".join(ours)})/.*?(\w+)\.py$', file) for file in reversed(files))
     package, file = next((match.groups() for match in found if match), ('it', ''))
+    if package == 'spconv':
+        return "spconv's default algorithm"
     return f"{package}'s {file}" if file else package
 
 

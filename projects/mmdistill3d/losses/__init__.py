@@ -8,6 +8,7 @@ from mmdistill3d.losses.response import (
     HeatmapKDLoss,
     MonoHeadKDLoss,
     ProposalKDLoss,
+    RoIHeadKDLoss,
     SMOKEHeadKDLoss,
     TransFusionKDLoss,
 )
@@ -21,6 +22,7 @@ __all__ = [
     'ObjectContrastLoss',
     'ObjectRelationLoss',
     'ProposalKDLoss',
+    'RoIHeadKDLoss',
     'SMOKEHeadKDLoss',
     'SparseFeatureLoss',
     'TransFusionKDLoss',

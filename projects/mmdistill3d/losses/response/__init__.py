@@ -5,6 +5,7 @@ from mmdistill3d.losses.response.center_head import CenterHeadKDLoss
 from mmdistill3d.losses.response.heatmap import HeatmapKDLoss
 from mmdistill3d.losses.response.mono import MonoHeadKDLoss, SMOKEHeadKDLoss
 from mmdistill3d.losses.response.proposals import ProposalKDLoss
+from mmdistill3d.losses.response.roi_head import RoIHeadKDLoss
 from mmdistill3d.losses.response.transfusion import TransFusionKDLoss
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     'HeatmapKDLoss',
     'MonoHeadKDLoss',
     'ProposalKDLoss',
+    'RoIHeadKDLoss',
     'SMOKEHeadKDLoss',
     'TransFusionKDLoss',
 ]

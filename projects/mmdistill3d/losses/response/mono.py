@@ -274,7 +274,10 @@ class SMOKEHeadKDLoss(ImageHeadLoss):
             )
         code = _levels(outputs[1])
         depth = code[..., :1] * constants(head.bbox_coder.base_depth[1:], code)
-        parts = [code[..., 1:3], depth, code[..., head.dim_channel], code[..., head.ori_channel]]
+        columns = torch.stack(
+            [code[..., column] for column in (*head.dim_channel, *head.ori_channel)], dim=-1
+        )
+        parts = [code[..., 1:3], depth, columns]
         return logits_of(_levels(outputs[0]), 'probabilities'), torch.cat(parts, dim=-1), {}
 
 

@@ -168,7 +168,7 @@ class ProposalKDLoss(LinkLoss):
         cost = torch.nan_to_num(cost, nan=1e4, posinf=1e4)
         matched = [linear_sum_assignment(sample)[1] for sample in cost.cpu().numpy()]
         pairs = torch.stack([torch.from_numpy(columns) for columns in matched])
-        pairs = pairs.to(distance.device, torch.long)
+        pairs = pairs.to(distance.device, torch.long, non_blocking=True)
         return pairs, distance.gather(2, pairs[..., None]).squeeze(2)
 
 
@@ -218,7 +218,8 @@ def read_proposals(outputs: Any, head: nn.Module, role: str) -> Proposals:
         logits = as_float(classes)
         has_background = objects.shape[-1] == 2
         objectness = objects[..., 1] - objects[..., 0] if has_background else objects[..., 0]
-    boxes = head.bbox_coder.decode(outputs, prefix) if prefix else head.bbox_coder.decode(outputs)
+    arguments = (outputs, prefix) if prefix else (outputs,)
+    boxes = as_float(head.bbox_coder.decode(*arguments))
     yaw = boxes[..., 6:7]
     return Proposals(
         objectness,
