@@ -176,7 +176,7 @@ def _draw(one: Seen, networks: Sequence[Network], classes: Sequence[str], range_
     scores = ScalarMappable(matplotlib.colors.Normalize(SCORE, 1), SCORES)
     place = (left, bottom, 0.13 / width, 0.85 / height)
     bar = figure.colorbar(scores, cax=figure.add_axes(place))
-    bar.set_label('found: its score', color=LIGHT, fontsize=9)
+    bar.set_label('score', color=LIGHT, fontsize=9)
     bar.set_ticks([SCORE, 0.6, 1])
     bar.ax.tick_params(colors=LIGHT, labelsize=9, length=2)
     bar.outline.set_visible(False)
