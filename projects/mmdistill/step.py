@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmdistill.memo import Memo
 from mmdistill.reading.recorder import Recording
 
 
@@ -19,7 +22,8 @@ class Step:
         student_model: The student.
         teacher_models: The teachers by name.
         recordings: What each teacher at work recorded.
-        data_samples: The batch's samples, ``None`` where it has none.
+        data_samples: The batch's samples, ``None`` where it has none. They stay as they are now,
+            whatever the student's forward puts in their place.
     """
 
     def __init__(
@@ -30,7 +34,9 @@ class Step:
         data_samples: Any,
     ) -> None:
         self.student_model, self.teacher_models = student_model, teacher_models
-        self.recordings, self.data_samples = recordings, data_samples
+        self.recordings, self.data_samples = recordings, _as_they_are(data_samples)
+        self.once = Memo()
+        """Computes what several links need once; see :class:`~mmdistill.memo.Memo`."""
 
     @cached_property
     def sample_idx(self) -> Tensor | None:
@@ -72,3 +78,22 @@ class Step:
         if need == 'teacher_model':
             return self.teacher_models[teacher]
         return getattr(self, need)
+
+
+def _as_they_are(samples: Any) -> Any:
+    """Samples, and the instances in them, with fields of their own; tensors are shared.
+
+    A head may replace fields of what it is given: anchor heads of MMDetection3D put bare tensors
+    where the boxes were.
+    """
+    if not isinstance(samples, (list, tuple)):
+        return samples
+    copies = []
+    for sample in samples:
+        if isinstance(sample, BaseDataElement):
+            sample = copy.copy(sample)
+            fields = vars(sample)
+            nested = {k: v for k, v in fields.items() if isinstance(v, BaseDataElement)}
+            fields.update({name: copy.copy(value) for name, value in nested.items()})
+        copies.append(sample)
+    return copies

@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement, InstanceData
 from torch.nn import functional as F
 
 from mmdistill.contracts import LinkLoss, Mask, Targets
 from mmdistill.losses.reduce import as_float, weighted_mean
+from mmdistill.step import Step
 
 
 @MODELS.register_module(force=True)
@@ -120,6 +122,17 @@ def test_targets_change_what_the_student_learns_and_not_the_batch(distiller_conf
 def test_targets_work_without_links(distiller_config, batch):
     distiller = build(distiller_config(links={}, targets=dict(type='TeacherLabel')))
     assert list(distiller(**batch, mode='loss')) == ['loss_cls']
+
+
+def test_links_see_samples_as_they_were_before_the_student_ran():
+    """Anchor heads of MMDetection3D put bare tensors where the boxes were."""
+    sample = BaseDataElement(instances=InstanceData(boxes=['a box']), metainfo=dict(sample_idx=3))
+    step = Step(None, {}, {}, [sample])
+    sample.instances.boxes = ['a tensor']
+    sample.label = 1
+    (seen,) = step.data_samples
+    assert seen.instances.boxes == ['a box'] and 'label' not in vars(seen)
+    assert step.sample_idx.tolist() == [3]
 
 
 def test_targets_need_samples(distiller_config, batch):

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 
-from mmdistill.analysis.classifiers import as_markdown, read_runs
+from mmdistill.analysis.classifiers import as_markdown, evaluate_weights, read_runs
 from mmdistill.analysis.comparison import measure
 from mmdistill.analysis.frames import load_frames, load_model
 from mmdistill.analysis.layers import list_layers
@@ -135,6 +135,16 @@ def test_models_are_compared_and_tabulated(runs, read):
     assert lines[2].startswith('| Teacher | 0.4') and lines[3].startswith('| Student | 0.0')
     with pytest.raises(FileNotFoundError, match=r'no results of Nobody: .*nowhere'):
         read_runs({'Nobody': 'nowhere'})
+
+
+def test_weights_that_ship_are_a_row_without_a_run(runs, read, tmp_path):
+    weights = tmp_path / 'teacher.pth'
+    weights.write_bytes((runs['Teacher'] / 'model_best.pth').read_bytes())
+    weights.with_suffix('.json').write_text(json.dumps(dict(seed=7)))
+    evaluate_weights(read('clip_teacher_mini'), weights, tmp_path / 'shipped')
+    shipped = read_runs(dict(Teacher=tmp_path / 'shipped'))['Teacher']
+    assert shipped['test'] == read_runs(runs)['Teacher']['test']
+    assert shipped['software']['seed'] == 7
 
 
 def test_a_report_shows_confusions_in_place_of_boxes(runs):

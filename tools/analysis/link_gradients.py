@@ -14,7 +14,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -24,15 +23,13 @@ from tools._start import end_with_a_sentence, prepare_process
 
 prepare_process()
 
-from mmengine.device import get_device
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
-from mmdistill.analysis.gradients import link_gradients
+from mmdistill.analysis.gradients import measure_links
 from mmdistill.apis import add_cfg_options, check_data, check_teachers, load_config
 from mmdistill.teacher import load_strictly
 from mmdistill.utils.checkpoint import load_weights
-from mmdistill.utils.dataset import original_length
 
 
 def main() -> None:
@@ -76,10 +73,7 @@ def measure(path: str, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     if args.student:
         weights = load_weights(args.student)['state_dict']
         load_strictly(distiller.student, weights, f'student ({args.student})')
-    distiller.to(get_device()).train()
-    distiller.prepare(num_samples=original_length(loader.dataset))
-    distiller.progress = (0, 0)
-    return link_gradients(distiller, itertools.islice(loader, args.batches))
+    return measure_links(distiller, loader, args.batches)
 
 
 if __name__ == '__main__':

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mmdistill.distiller import LOSS_PREFIX, Distiller
+from mmdistill.utils.dataset import original_length
+
+
+def measure_links(
+    distiller: Distiller, loader: DataLoader, batches: int
+) -> dict[str, dict[str, float]]:
+    """Value, share and cosine of each link at the beginning of a run; see :func:`link_gradients`.
+
+    Args:
+        distiller: Its weights initialised, its teachers loaded; it goes to this machine's device.
+        loader: Of the training data.
+        batches: How many of its first batches count.
+    """
+    distiller.to(get_device()).train()
+    distiller.prepare(num_samples=original_length(loader.dataset))
+    distiller.progress = (0, 0)
+    return link_gradients(distiller, itertools.islice(loader, batches))
 
 
 def link_gradients(distiller: Distiller, batches: Iterable[Any]) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from mmdistill.distiller import Distiller
 from mmdistill.hooks.distill_hook import find_distiller
-from mmdistill.inherit import inherit
+from mmdistill.inherit import InheritanceReport, inherit
 
 
 @HOOKS.register_module()
@@ -79,13 +79,14 @@ class TeacherInitHook(Hook):
         # Not in before_run: the runner initialises and loads weights behind it.
         if self._resumes:
             return
-        self.start(find_distiller(runner, type(self).__name__))
+        report = self.start(find_distiller(runner, type(self).__name__))
+        print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
 
-    def start(self, distiller: Distiller) -> None:
-        """Give a distiller's student its teacher's weights.
+    def start(self, distiller: Distiller) -> InheritanceReport:
+        """Give a distiller's student the teacher's weights, and say what it inherited.
 
         Raises:
-            ValueError: The distiller has no such teacher, or the two do not correspond.
+            ValueError: There is no such teacher, or nothing can be inherited.
         """
         if self.teacher not in distiller.teachers:
             raise ValueError(
@@ -96,7 +97,7 @@ class TeacherInitHook(Hook):
         teacher.load()
         derived = self.correspondence(distiller.student, teacher.model)
         config = dict.fromkeys(self.exclude, 'excluded by the config')
-        report = inherit(
+        return inherit(
             distiller.student,
             teacher.model,
             grouped_inputs={**derived.get('grouped_inputs', {}), **self.grouped_inputs},
@@ -104,7 +105,6 @@ class TeacherInitHook(Hook):
             exclude={**derived.get('exclude', {}), **config},
             outputs=derived.get('outputs', {}),
         )
-        print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
         """Return what of :func:`~mmdistill.inherit.inherit` the two models tell; here nothing.

@@ -1,0 +1,61 @@
+"""Weights of links by how hard they pull beside the detection losses."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner, set_random_seed
+
+from mmdistill.analysis.gradients import measure_links
+from mmdistill.apis.checks import check_data
+from mmdistill3d.planning.families import Suggestion
+from mmdistill3d.planning.plan import INIT_HOOK, Plan, built
+
+SHARE = 0.33
+"""Gradient of each link as a part of that of the detection losses."""
+
+
+def calibrate(plan: Plan, model: dict[str, Any], cfg: Config, batches: int = 4) -> None:
+    """Set the weights of a plan's links, in place, so that each has :data:`SHARE`.
+
+    They are measured where the run begins: at the student's start, on its own training data. What
+    was measured is noted with each link's reason.
+
+    Args:
+        plan: The plan.
+        model: Config of its distiller.
+        cfg: The student's whole config, for the data.
+        batches: How many batches are measured; their medians count.
+
+    Raises:
+        FileNotFoundError: The data set is not there.
+        ValueError: A link has no gradient.
+    """
+    check_data(cfg, loaders=('train_dataloader',))
+    set_random_seed(0)
+    loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
+    distiller = built(model)
+    if plan.inherits:
+        HOOKS.build(INIT_HOOK).start(distiller)
+    rows = measure_links(distiller, loader, batches)
+    plan.links = [_weighed(link, rows[link.name], batches) for link in plan.links]
+
+
+def _weighed(link: Suggestion, row: dict[str, float], batches: int) -> Suggestion:
+    config = copy.deepcopy(link.config)
+    before = config['loss']['loss_weight']
+    if not row['share'] > 0:
+        raise ValueError(
+            f'link {link.name} has no gradient on {batches} batches (value {row["value"]:.3g}), so '
+            'no weight can be told; try more batches, or leave --calibrate out'
+        )
+    config['loss']['loss_weight'] = float(f'{before * SHARE / row["share"]:.2g}')
+    note = (
+        f'Weight {before:g} pulled {row["share"]:.2g} as hard as the detection losses (cosine '
+        f'{row["cosine"]:.2f}): set for {SHARE:g}.'
+    )
+    return replace(link, reason=f'{link.reason}\n{note}', config=config)

@@ -1,0 +1,141 @@
+"""Recipes: which of the layers that two detectors have in common are linked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mmdistill.reading import Layer
+from mmdistill3d.planning.families import Suggestion
+from mmdistill3d.planning.pair import Pair
+from mmdistill3d.reading import xy_of
+
+BOXES_IN_BACKGROUND = 8
+"""As many boxes as all cells without an object count for, together."""
+
+
+def response(pair: Pair) -> list[Suggestion]:
+    """What the heads answer."""
+    student, teacher = pair.student, pair.teacher
+    if student.family is None or student.family is not teacher.family:
+        return []
+    return student.family.suggest(student.part('bbox_head'), teacher.part('bbox_head'))
+
+
+def best(pair: Pair) -> list[Suggestion]:
+    """What the heads answer, and features where objects are."""
+    return [*response(pair), *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
+
+
+def features(pair: Pair) -> list[Suggestion]:
+    """Where channels fire, and what they hold where objects are."""
+    return [
+        *_feature(
+            pair,
+            'CWDLoss',
+            3.6,
+            name='channel',
+            reason="Where each of the teacher's channels fires: the student keeps its own scale.",
+        ),
+        *_feature(pair, 'FitNetLoss', 0.25, masked=True),
+    ]
+
+
+def crd(pair: Pair) -> list[Suggestion]:
+    """Contrast of whole scenes (CRD), beside an attention and a feature loss."""
+    found = finest(pair)
+    if found is None:
+        return []
+    name, student, teacher = found
+    layers = _joined(pair, student, teacher)
+    widths = {} if pair.reads_shapes else _widths(student, teacher, *CRD_WIDTHS)
+    loss = dict(
+        type='CRDLoss',
+        **widths,
+        projector=dict(pool='avg+max'),
+        memory=dict(num_negatives=4096),
+        loss_weight=0.1,
+    )
+    return [
+        Suggestion(
+            f'{name}_crd',
+            "A scene looks as it does to the teacher, and unlike the data set's other scenes.",
+            dict(**layers, loss=loss),
+        ),
+        Suggestion(
+            f'{name}_attention',
+            'Where the map is active, whatever its channels hold.',
+            dict(**layers, loss=dict(type='AttentionTransferLoss', loss_weight=6.0)),
+        ),
+        *_feature(pair, 'FitNetLoss', 4.0, reason='What the channels hold, in every cell.'),
+    ]
+
+
+RECIPES: dict[str, Callable[[Pair], list[Suggestion]]] = dict(
+    best=best, response=response, features=features, crd=crd
+)
+CONV_WIDTHS = ('in_channels', 'out_channels')
+CRD_WIDTHS = ('student_channels', 'teacher_channels')
+INHERITS = ('best',)
+"""Recipes whose student starts from the teacher's weights."""
+
+
+def finest(pair: Pair) -> tuple[str, Layer, Layer] | None:
+    """Return the finest maps of both necks, or of the backbones where one has no neck.
+
+    Returns:
+        ``'neck'`` or ``'backbone'``, the student's layer and the teacher's; None without maps.
+    """
+    for name in ('neck', 'backbone'):
+        levels = [side.maps(name) for side in (pair.student, pair.teacher)]
+        if all(levels):
+            return name, *(max(found, key=_cells) for found in levels)
+    return None
+
+
+def _feature(
+    pair: Pair,
+    loss: str,
+    weight: float,
+    masked: bool = False,
+    name: str = 'feature',
+    reason: str = 'What the channels hold where objects are, each box alike.',
+) -> list[Suggestion]:
+    found = finest(pair)
+    if found is None:
+        return []
+    part, student, teacher = found
+    widths = {} if pair.reads_shapes else _widths(student, teacher, *CONV_WIDTHS)
+    config = dict(
+        **_joined(pair, student, teacher), student_connector=dict(type='ConvConnector', **widths)
+    )
+    if masked and student.range is not None:
+        background = float(f'{BOXES_IN_BACKGROUND / _cells(student):.2g}')
+        config['mask'] = dict(type='BoxMask', shape='gaussian', background=background)
+    elif masked:
+        reason = 'What the channels hold, in every cell: where boxes lie on this map is not known.'
+    config['loss'] = dict(type=loss, loss_weight=weight)
+    return [Suggestion(f'{part}_{name}', reason, config)]
+
+
+def _joined(pair: Pair, student: Layer, teacher: Layer) -> dict[str, Any]:
+    """Both ends of a link, with what joins their cells where a run cannot read them."""
+    ends = dict(student=str(student.recorder), teacher=str(teacher.recorder))
+    places = [(layer.range, layer.size) for layer in (student, teacher)]
+    if pair.reads_shapes or places[0] == places[1] or student.axes != teacher.axes:
+        return ends
+    connector = dict(
+        type='RangeConnector',
+        source_range=list(xy_of(teacher.range)),
+        target_range=list(xy_of(student.range)),
+        size=student.size,
+    )
+    return dict(**ends, teacher_connector=connector)
+
+
+def _widths(student: Layer, teacher: Layer, mine: str, theirs: str) -> dict[str, int]:
+    return {mine: student.channels, theirs: teacher.channels}
+
+
+def _cells(layer: Layer) -> int:
+    return layer.size[0] * layer.size[1]
