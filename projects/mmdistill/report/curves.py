@@ -123,6 +123,7 @@ def _validations(axis: Axes, runs: Sequence[Run], domain: ReportDomain, metric: 
         if points:
             axis.plot(*zip(*points, strict=True), marker='o', ms=4, label=run.name, **style)
     axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.margins(0.1)
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     unit = 'epoch' if all(run.counts_epochs for run in runs) else 'iteration'
