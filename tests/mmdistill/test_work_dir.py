@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -63,11 +62,13 @@ def test_a_process_number_that_was_given_again_does_not_count(tmp_path):
         pass
 
 
-def test_of_another_machine_nobody_can_tell(tmp_path):
-    left = {'host': 'elsewhere', 'pid': 1, 'started': 'x/1', 'command': 'train', 'since': 'then'}
-    assert socket.gethostname() != 'elsewhere'
+@pytest.mark.parametrize('difference', [{'host': 'elsewhere'}, {'machine': 'of the same name'}])
+def test_of_another_machine_nobody_can_tell(tmp_path, difference):
+    with only_run_in(tmp_path):
+        left = json.loads((tmp_path / LOCK).read_text())
+    left.update(started='x/1', **difference)
     (tmp_path / LOCK).write_text(json.dumps(left))
-    message = r'look on elsewhere\), remove .*\.running'
+    message = r'look on \S+\), remove .*\.running'
     with pytest.raises(WorkDirError, match=message), only_run_in(tmp_path):
         pass
     assert json.loads((tmp_path / LOCK).read_text()) == left

@@ -153,11 +153,12 @@ class Demo:
 
     def _report(self, evaluation: Sequence[Stage], measurement: Stage) -> Stage:
         """The page of the three runs."""
+        title = 'Demo, a quick run: its accuracies mean nothing' if self.quick else 'Demo'
         return Stage(
             'report',
             [sys.executable, 'tools/report.py', str(self.folder), '--out', str(self.report)]
             + ['--costs', str(measurement.outputs[0]), '--frames', str(REPORT_FRAMES)]
-            + ['--pictures', str(self.folder / 'pictures')],
+            + ['--pictures', str(self.folder / 'pictures'), '--title', title],
             outputs=[self.report],
             needs=[*(stage.name for stage in evaluation), measurement.name],
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 
 from mmdistill.apis.checks import check_config
 from mmdistill.apis.config import log_to_tensorboard, resume_latest
@@ -183,6 +183,7 @@ def expect(experiments: Sequence[Experiment]) -> dict[Path, float]:
             continue
         cfg = Config.fromfile(experiment.config)
         cfg.merge_from_dict(dict(experiment.options))
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
         loaders = (cfg.train_dataloader, cfg.val_dataloader)
         samples = [len(DATASETS.build(copy.deepcopy(loader.dataset))) for loader in loaders]
         with contextlib.suppress(Skip):

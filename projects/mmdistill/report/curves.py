@@ -63,7 +63,7 @@ def _progress(run: Run) -> str:
     unit = 'epoch' if run.counts_epochs else 'iteration'
     if run.planned is None:
         return f'reached {unit} {run.reached}'
-    return f'stopped in {unit} {run.reached} of {run.planned}'
+    return f'reached {unit} {run.reached} of {run.planned}'
 
 
 def own_loss(record: dict[str, Any]) -> float | None:
@@ -123,6 +123,9 @@ def _validations(axis: Axes, runs: Sequence[Run], domain: ReportDomain, metric: 
         if points:
             axis.plot(*zip(*points, strict=True), marker='o', ms=4, label=run.name, **style)
     axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.margins(0.1)
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
     unit = 'epoch' if all(run.counts_epochs for run in runs) else 'iteration'
     _finish(axis, f'Validation: {metric}', runs, unit)
 

@@ -23,10 +23,6 @@ def runs_section(runs: Sequence[Run]) -> Section:
                 f'{run.name}: neither {run.path} nor its log holds a config, so that nothing is '
                 'known of its links and its model'
             )
-        if run.log.train and 'commit' not in run.origin:
-            section.notes.append(
-                f'{run.name}: the commit was not recorded (tools/train.py writes it to origin.json)'
-            )
         if run.path.is_dir() and run.checkpoint is None:
             section.notes.append(f'{run.name}: no weights in {run.path}')
         hours = run.log.hours
@@ -44,9 +40,13 @@ def runs_section(runs: Sequence[Run]) -> Section:
                 '' if run.checkpoint is None else Path(run.checkpoint).name,
             )
         )
-    caption = (
-        'Time is that of a training step, in the median, times the steps; validation adds to it.'
-    )
+    unknown = [run.name for run in runs if run.log.train and 'commit' not in run.origin]
+    if unknown:
+        section.notes.append(
+            f'{", ".join(unknown)}: the commit was not recorded (tools/train.py of this repository '
+            'writes it to origin.json)'
+        )
+    caption = 'Time: the median of a training step times the steps; validation comes on top.'
     section.blocks.append(Table(_HEAD, rows, caption))
     return section
 
@@ -82,7 +82,7 @@ def trained(run: Run) -> str:
         return f'{run.reached} {unit}'
     if run.is_finished:
         return f'{run.planned} {unit}'
-    return f'{run.reached} of {run.planned} {unit}, stopped'
+    return f'{run.reached} of {run.planned} {unit} so far'
 
 
 def _row(name: str, link: Mapping[str, Any], teachers: Mapping[str, Any]) -> DiagramRow:

@@ -20,7 +20,7 @@ from mmdistill.report.header import links_section, runs_section
 from mmdistill.report.networks import MISSING, Network, load_networks
 from mmdistill.report.page import Page
 from mmdistill.report.results import results_section
-from mmdistill.report.runs import Run
+from mmdistill.report.runs import Run, plain_config
 
 _TIMED, _COMPARED = 6, 8  # samples
 
@@ -104,8 +104,13 @@ def _measure(
     )
     costs = [{**cost, 'ms_per_frame': cost[times]} for cost in measured]
     known = {n.name: cost for n, cost in zip(networks, costs, strict=True)}
-    same = {n.run.network: cost for n, cost in zip(networks, costs, strict=True) if n.run}
-    return known | {run.name: same[run.network] for run in runs if run.network in same}, origin
+    same = {_model(n.run): cost for n, cost in zip(networks, costs, strict=True) if n.run}
+    return known | {run.name: same[_model(run)] for run in runs if _model(run) in same}, origin
+
+
+def _model(run: Run) -> str | None:
+    """What tells models of one build from others."""
+    return None if run.cfg is None else str(plain_config(run).model)
 
 
 def _pictures(

@@ -63,6 +63,7 @@ def _rank() -> int:
 def _describe_process() -> dict[str, Any]:
     return {
         'host': socket.gethostname(),
+        'machine': _machine(),
         'pid': os.getpid(),
         'started': _started(os.getpid()),
         'command': shlex.join(sys.argv),
@@ -79,9 +80,19 @@ def _read(lock: Path) -> dict[str, Any]:
 
 def _may_run(other: dict[str, Any]) -> bool:
     """Whether a process is there; of another machine's it is assumed."""
-    if other['host'] != socket.gethostname():
+    if not _is_here(other):
         return True
     return other['started'] is not None and _started(other['pid']) == other['started']
+
+
+def _is_here(other: dict[str, Any]) -> bool:
+    return (other['host'], other['machine']) == (socket.gethostname(), _machine())
+
+
+def _machine() -> str:
+    """What tells machines of one name apart, where the system has it."""
+    file = Path('/etc/machine-id')
+    return file.read_text().strip() if file.is_file() else ''
 
 
 def _started(pid: int) -> str | None:
@@ -97,7 +108,7 @@ def _started(pid: int) -> str | None:
 
 
 def _sentence(folder: Path, lock: Path, other: dict[str, Any]) -> str:
-    here = other['host'] == socket.gethostname()
+    here = _is_here(other)
     where = f'on {other["host"]}' if not here else 'on this machine'
     what = (
         f'{folder} is being written by process {other["pid"]} {where}, since {other["since"]}: '

@@ -110,11 +110,10 @@ def choose(looked: Sequence[Seen], students: Sequence[str]) -> list[tuple[Seen, 
     chosen: list[tuple[Seen, str]] = []
     if len(students) > 1:
         one, other = students[0], students[-1]
-        order = sorted(
-            looked, key=lambda s: s.matches[one].differs_from(s.matches[other]), reverse=True
-        )
+        apart = [frame.matches[one].differs_from(frame.matches[other]) for frame in looked]
+        order = sorted(range(len(looked)), key=lambda number: -apart[number])[:_DIFFERENT]
         why = f'Among {len(looked)} frames one of those in which the students differ most'
-        chosen = [(frame, why) for frame in order[:_DIFFERENT]]
+        chosen = [(looked[number], why) for number in order if apart[number]]
     left = [frame for frame in looked if all(frame is not taken for taken, _ in chosen)]
     for place in np.linspace(0, len(left) - 1, min(_OTHERS, len(left)) + 2)[1:-1]:
         chosen.append((left[round(place)], 'Not chosen by result'))
@@ -176,7 +175,7 @@ def _draw(one: Seen, networks: Sequence[Network], classes: Sequence[str], range_
     scores = ScalarMappable(matplotlib.colors.Normalize(SCORE, 1), SCORES)
     place = (left, bottom, 0.13 / width, 0.85 / height)
     bar = figure.colorbar(scores, cax=figure.add_axes(place))
-    bar.set_label('found: its score', color=LIGHT, fontsize=9)
+    bar.set_label('score', color=LIGHT, fontsize=9)
     bar.set_ticks([SCORE, 0.6, 1])
     bar.ax.tick_params(colors=LIGHT, labelsize=9, length=2)
     bar.outline.set_visible(False)

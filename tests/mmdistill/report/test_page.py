@@ -64,8 +64,8 @@ def test_a_run_that_was_stopped_and_one_of_which_only_the_log_is_left(runs_folde
     (log,) = (runs_folder / 'alone').glob('*/*.log')
     page = build_page(read_runs([str(stopped), str(log)]), frames=2)
     html = render(page)
-    assert 'Student, distilled: stopped in epoch 1 of 2; the curves end there' in html
-    assert 'Student, distilled: no validation or test yet (1 of 2 epochs, stopped)' in html
+    assert 'Student, distilled: reached epoch 1 of 2; the curves end there' in html
+    assert 'Student, distilled: no validation or test yet (1 of 2 epochs so far)' in html
     assert 'Student, alone: no model to look at without its config and weights' in html
     assert 'not recorded' in html
 

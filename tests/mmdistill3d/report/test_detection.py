@@ -60,6 +60,10 @@ def test_frames_are_chosen_where_the_students_differ_most_and_others_unseen():
     assert [one.number for one, _ in chosen] == [2, 4, 1, 3]
     assert 'differ most' in chosen[0][1] and 'Not chosen' in chosen[3][1]
     assert [one.number for one, _ in choose(looked[:1], ['alone'])] == [0]
+    alike = choose(looked[:2], ['alone', 'distilled'])
+    assert [(one.number, why) for one, why in alike] == [
+        (n, 'Not chosen by result') for n in (0, 1)
+    ]
     assert looked[2].describe().startswith('Frame 2. alone finds 0 of 2 with 0 false alarms; dist')
 
 
