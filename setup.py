@@ -19,6 +19,7 @@ setup(
     license='Apache-2.0',
     package_dir={'': 'projects'},
     packages=find_packages('projects'),
+    package_data={'mmdistill.report': ['page.html.j2']},
     python_requires='>=3.10',
     install_requires=[
         'mmengine>=0.10.4',
@@ -28,6 +29,7 @@ setup(
         'numpy>=1.23,<2',
         'tqdm',
         'matplotlib',
+        'jinja2',
         'pillow',
         'scipy',
     ],

@@ -12,7 +12,8 @@ PACKAGES = {path.name: path for path in (ROOT / 'projects').iterdir() if path.is
 MAY_IMPORT = {
     'mmdistill': set(),
     'mmdistill3d': {'mmdistill', 'bevfusion'},
-    'lidarsim': {'nuscenes_infos'},
+    'kitti_infos': {'nuscenes_infos'},
+    'lidarsim': {'nuscenes_infos', 'kitti_infos'},
     'deploy': {'bevfusion'},
     'mmdistill_hf': {'mmdistill'},
     'medvl': {'mmdistill_hf'},

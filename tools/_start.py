@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import sys
 import warnings
@@ -29,8 +30,11 @@ def prepare_process(keep_freed_memory: bool = True) -> None:
     projects = str(ROOT / 'projects')
     if projects not in sys.path:
         sys.path.insert(0, projects)
-    # spconv 2.3 decorates its functions with names that torch >= 2.4 calls old, on every import.
+    # spconv 2.3 decorates its functions with names that torch >= 2.4 calls old, on every import,
+    # and indexes in a way that torch 2.9 calls old; torch traces itself in a way it calls old.
     warnings.filterwarnings('ignore', category=FutureWarning, module='spconv')
+    warnings.filterwarnings('ignore', 'Using a non-tuple sequence', UserWarning)
+    logging.getLogger('torch.fx._symbolic_trace').addFilter(lambda record: record.levelno > 30)
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     if not _may_have_gpu():
         threads = os.environ.setdefault('OMP_NUM_THREADS', '1')

@@ -11,7 +11,7 @@ from tools._start import prepare_process
 
 prepare_process()
 
-from lidarsim import SIZES, Parameters, generate_dataset, verify_dataset
+from lidarsim import LAYOUTS, SIZES, Parameters, generate_dataset, verify_dataset
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +23,13 @@ def parse_args() -> argparse.Namespace:
         '--out',
         type=Path,
         default=Path('data/lidarsim'),
-        help='data set folder; called lidarsim_large, it gets 120 and 40 scenes',
+        help='data set folder; lidarsim_large and lidarsim_kitti have sizes of their own',
+    )
+    parser.add_argument(
+        '--format',
+        choices=LAYOUTS,
+        default=defaults.layout,
+        help='tables and files as of nuScenes, or KITTI',
     )
     parser.add_argument('--scenes', type=int, default=defaults.scenes, help='training scenes')
     parser.add_argument(
@@ -42,9 +48,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
     parser.add_argument('--force', action='store_true', help='replace an existing data set')
     parser.add_argument('--stats', type=Path, metavar='DIR', help='print the statistics of DIR')
-    out = parser.parse_known_args()[0].out
-    if out.name in SIZES:
-        parser.set_defaults(**asdict(SIZES[out.name]))
+    known = parser.parse_known_args()[0]
+    if known.out.name in SIZES:
+        sizes = asdict(SIZES[known.out.name])
+        parser.set_defaults(**sizes, format=sizes['layout'])
+    elif known.format == 'kitti':
+        parser.set_defaults(sweeps=0)
     return parser.parse_args()
 
 
@@ -56,7 +65,13 @@ def main() -> None:
         print(statistics_table(args.stats))
         return
     parameters = Parameters(
-        args.scenes, args.val_scenes, args.frames, args.sweeps, args.azimuths, args.seed
+        args.scenes,
+        args.val_scenes,
+        args.frames,
+        args.sweeps,
+        args.azimuths,
+        args.seed,
+        args.format,
     )
     made = generate_dataset(args.out, parameters, args.workers, args.force, progress=True)
     manifest = verify_dataset(args.out)

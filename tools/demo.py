@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -24,7 +23,10 @@ prepare_process()
 from mmdistill.analysis.tables import update_readme
 from mmdistill.apis.demo import Demo
 from mmdistill.apis.demo_table import Row, write_table
+from mmdistill.apis.plan import time_in_process
+from mmdistill.apis.progress import Progress
 from mmdistill.apis.stages import Pipeline, StageError
+from mmdistill.utils.work_dir import WorkDirError, only_run_in
 
 SHIPPED = Path('configs/bevfusion/bevfusion_lidar_teacher_mini.pth')
 QUICK_DATA = ('--scenes', '3', '--val-scenes', '1', '--frames', '4')
@@ -35,20 +37,33 @@ def main() -> None:
     os.chdir(ROOT)
     demo = read_demo(args)
     try:
-        runs = demo.runs()
-        pipeline = Pipeline(
-            demo.stages(runs),
-            state_dir=demo.folder / 'stages',
-            parallel=args.parallel,
-            env={'PYTHONUNBUFFERED': '1', 'TQDM_MININTERVAL': '5'},
-            report=partial(print, flush=True),
-        )
-        something_new = pipeline.run()
-    except (StageError, FileNotFoundError) as error:
+        with only_run_in(demo.folder):
+            show(demo, args)
+    except (StageError, FileNotFoundError, WorkDirError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         print('\nStopped. The same command again goes on from here.', file=sys.stderr)
         sys.exit(130)
+
+
+def show(demo: Demo, args: argparse.Namespace) -> None:
+    """Bring every stage to its end, and print what came out."""
+    runs = demo.runs()
+    stages, state_dir = demo.stages(runs), demo.folder / 'stages'
+    env = {'PYTHONUNBUFFERED': '1', 'TQDM_MININTERVAL': '5'}
+    pipeline = Pipeline(stages, state_dir, args.parallel, env)
+    finished = [stage.name for stage in stages if pipeline.is_finished(stage.name)]
+    print(f'The demo in {demo.folder}: {len(stages)} stages.', flush=True)
+    seconds = {}
+    if len(finished) < len(stages):
+        print('Timing a few steps on this machine ...', flush=True)
+        paces, start_s = time_in_process([run.config for run in runs], state_dir / 'plan')
+        seconds = demo.seconds(runs, paces, start_s)
+    verbose = os.environ.get('VERBOSE') == '1'
+    progress = Progress(stages, seconds, args.parallel, state_dir, verbose)
+    progress.plan(demo.notes(runs), finished, 'from timed steps on made-up frames')
+    pipeline.watcher = progress
+    something_new = pipeline.run()
     table_file = demo.folder / 'table.md'
     if something_new or not table_file.exists():
         rows = [
@@ -63,6 +78,7 @@ def main() -> None:
         write_table(rows, demo.folder, seed=args.seed, quick=args.quick)
     table = table_file.read_text()
     print(f'\n{table}\nIn {table_file}, with all numbers in {demo.folder / "table.json"}.')
+    print(f'The page to look at: {demo.report}')
     if args.update_readme:
         update_readme(ROOT / 'README.md', table)
         print('README.md has the new table.')
@@ -101,6 +117,7 @@ def read_demo(args: argparse.Namespace) -> Demo:
         folder=args.work_dir or Path('work_dirs') / ('demo_quick' if args.quick else 'demo'),
         seed=args.seed,
         quick=args.quick,
+        samples=(12, 4) if args.quick else (500, 120),
         weights=SHIPPED if args.teacher == 'shipped' else None,
     )
 

@@ -1,7 +1,8 @@
 """List the layers that links can address, with what they return for one batch.
 
-For a distillation config, teacher and student stand side by side, followed by pairs whose maps
-have the same size: candidates for a link.
+A student's are those of its training pass, and what is there in prediction alone is marked; a
+teacher's are those of the pass in which it teaches. For a distillation config, teacher and student
+stand side by side, followed by pairs of maps, or points, of one size: candidates for a link.
 
 Example:
     python tools/list_layers.py configs/distill/bevfusion_crd_mini.py
@@ -38,16 +39,19 @@ def main() -> None:
         cfg.model.teacher.update(checkpoint=None, allow_random_weights=True)
     model = MODELS.build(cfg.model)
     batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
-    models = {'model': model}
+    models, modes = {'model': model}, {}
     if isinstance(model, Distiller):
         teachers = {name: teacher.model for name, teacher in model.teachers.items()}
         models = {'student': model.student, **teachers}
-    layers = {name: list_layers(part, batch) for name, part in models.items()}
+        modes = {name: teacher.mode for name, teacher in model.teachers.items()}
+    layers = {
+        name: list_layers(part, batch, modes.get(name, 'loss')) for name, part in models.items()
+    }
     print('\n' + ', '.join(f'{name}: {type(part).__name__}' for name, part in models.items()))
     shown = {name: shallow(found, args.depth) for name, found in layers.items()}
     print('\n'.join(side_by_side(shown)))
     for name in list(layers)[1:]:
-        print('\n'.join(pairs(name, layers['student'], layers[name])))
+        print('\n'.join(pairs(name, layers['student'], layers[name], model.student)))
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,6 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,11 +22,12 @@ prepare_process()
 from mmengine.config import Config
 
 from mmdistill import apis
+from mmdistill.utils.work_dir import only_run_in
 
 
 def main() -> None:
     args = parse_args()
-    with end_with_a_sentence():
+    with end_with_a_sentence(), ExitStack() as kept:
         cfg = apis.read_config(args)
         apis.set_train_options(cfg, args.amp, args.sync_bn, args.auto_scale_lr, args.resume)
         if args.preflight:
@@ -34,7 +36,11 @@ def main() -> None:
         apis.check_teachers(cfg)
         if cfg.get('load_from'):
             apis.check_checkpoint(cfg.load_from)
-    with apis.process_group(cfg):
+        kept.enter_context(only_run_in(cfg.work_dir))
+        work_dir = kept.pop_all()
+    with work_dir, apis.process_group(cfg):
+        apis.write_origin(cfg.work_dir)
+        apis.log_to_tensorboard(cfg)
         apis.build_runner(cfg).train()
 
 

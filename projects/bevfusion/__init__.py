@@ -7,7 +7,10 @@ from .db_sampler import BEVFusionDataBaseSampler
 from .decoder_layer import TransformerDecoderLayer
 from .encoder_check import EncoderCheck, check_encoder
 from .fade_object_sample_hook import FadeObjectSampleHook
+from .kitti_overlaps import bev_box_overlap, d3_box_overlap
+from .lidar_dataset import LidarDataset
 from .rotated_iou import RotatedOverlaps3D, rotated_iou_3d
+from .second_encoder import PortableSparseEncoder
 from .sparse_encoder import BEVFusionSparseEncoder
 from .transforms import BEVFusionGlobalRotScaleTrans, BEVFusionRandomFlip3D
 from .transfusion_head import TransFusionHead
@@ -25,11 +28,15 @@ __all__ = [
     'HeuristicAssigner3D',
     'HungarianAssigner3D',
     'IoU3DCost',
+    'LidarDataset',
+    'PortableSparseEncoder',
     'RotatedOverlaps3D',
     'TransFusionBBoxCoder',
     'TransFusionHead',
     'TransformerDecoderLayer',
     'Voxelization',
+    'bev_box_overlap',
     'check_encoder',
+    'd3_box_overlap',
     'rotated_iou_3d',
 ]

@@ -85,5 +85,5 @@ def _has_size(item: dict) -> bool:
     return bool(are_objects(torch.as_tensor(item['box3d_lidar'])[None]))
 
 
-if not hasattr(np, 'long'):
+if 'long' not in vars(np):  # hasattr would warn
     TRANSFORMS.register_module(name='DataBaseSampler', force=True, module=BEVFusionDataBaseSampler)

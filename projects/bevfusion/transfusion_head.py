@@ -196,7 +196,8 @@ class TransFusionHead(BaseModule):
             ``([outputs],)``: ``center`` (B, 2, P) in cells, ``height``, ``dim``, ``rot``, ``vel``
             and class logits ``heatmap`` (B, ., P), those of all decoder layers side by side if
             ``auxiliary``; ``query_heatmap_score`` (B, num_classes, P); ``dense_heatmap`` logits
-            (B, num_classes, X, Y); ``query_labels`` (B, P).
+            (B, num_classes, X, Y); ``query_labels`` (B, P); ``query_feature`` (B, hidden_channel,
+            P), what the last layer's boxes and classes are read from.
         """
         if not isinstance(feats, Tensor):
             if len(feats) != 1:
@@ -236,6 +237,7 @@ class TransFusionHead(BaseModule):
         else:
             merged = dict(layers[-1])
         merged.update(query_heatmap_score=scores, dense_heatmap=dense_heatmap, query_labels=labels)
+        merged['query_feature'] = query
         return merged
 
     def loss(self, batch_feats, batch_data_samples: list[Det3DDataSample]) -> dict[str, Tensor]:

@@ -33,8 +33,16 @@ def measure_file(
 
     Returns:
         ``points`` and ``voxels`` of the first cloud, ``nodes``, ``megabytes`` and ``check``.
+
+    Raises:
+        ValueError: Of some clouds the boxes could not be compared, as scores are equal.
     """
     meta = export(detector, folder, check=clouds)
+    if meta['check']['undecided']:
+        raise ValueError(
+            f'{meta["check"]["undecided"]} of {len(clouds)} clouds have scores that are equal to '
+            '1e-5, which leaves it open which boxes there are; take another --seed'
+        )
     path = folder / meta['files'][0]
     cells = family_of(detector.model).torch_layers(detector.model, clouds[0])['cells']
     return dict(
@@ -93,14 +101,10 @@ def time_pillars(
         ``torch_maps``, ``onnx_maps``; ``torch``, ``onnx`` to boxes.
     """
     runtime = Detector(folder, threads=1)
-    names = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck', 'bbox_head')
-    encoder, scatter, backbone, neck, head = (pillars.part(detector, name) for name in names)
+    part = pillars.PillarPart(detector).eval()
 
     def torch_maps() -> None:
-        batch = dict(inputs=dict(points=[torch.from_numpy(cloud)]), data_samples=[])
-        voxels = detector.data_preprocessor(batch, False)['inputs']['voxels']
-        features = encoder(voxels['voxels'], voxels['num_points'], voxels['coors'])
-        head(neck(backbone(scatter(features, voxels['coors'], 1))))
+        part(pillars.pillars_in_torch(detector, cloud)[1])
 
     return in_turns(
         dict(
@@ -146,6 +150,10 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, f
 def untrained(config: str | Path, cloud: np.ndarray, checkpoint: Path, seed: int) -> LoadedDetector:
     """A detector of a config with random weights and the norms that one cloud gives it.
 
+    Untrained, a heatmap scores most cells alike, so which of them are the best is for the last
+    bit to decide, and the boxes of two runtimes cannot be compared. A BEVFusion detector's
+    heatmaps are therefore spread as a trained one's are, see :func:`spread_heatmap`.
+
     Args:
         config: Path of the config.
         cloud: (N, columns) float32.
@@ -160,6 +168,8 @@ def untrained(config: str | Path, cloud: np.ndarray, checkpoint: Path, seed: int
     model = MODELS.build(cfg.model)
     model.init_weights()
     settle(model, cloud)
+    if family_of(model) is bevfusion:
+        spread_heatmap(model, cloud)
     torch.save(dict(state_dict=model.state_dict()), checkpoint)
     return load_detector(config, checkpoint)
 
@@ -177,10 +187,28 @@ def settle(model: nn.Module, cloud: np.ndarray) -> None:
     if is_bevfusion:
         model._forward(dict(points=points), None)
     else:
-        batch = dict(inputs=dict(points=points), data_samples=[])
-        voxels = model.data_preprocessor(batch, False)['inputs']['voxels']
-        part(voxels['voxels'], voxels['num_points'], voxels['coors'])
+        part(pillars.pillars_in_torch(model, cloud)[1])
     model.eval()
+
+
+@torch.no_grad()
+def spread_heatmap(model: nn.Module, cloud: np.ndarray) -> None:
+    """Scale a BEVFusion detector's heatmaps to those of a trained one: nothing nearly everywhere.
+
+    For each class, weights and bias of the last convolution are changed so that of a cloud's
+    logits the median is -4, which is a score of 0.02, and the one farthest from it 2, which is one
+    of 0.88. Neighbours among the best of the cells are then some thousandths apart.
+    """
+    head = model.bbox_head
+    last = head.heatmap_head[-1]
+    features = model.extract_feat(dict(points=[torch.from_numpy(cloud)]))[0]
+    logits = head.forward_single(features)['dense_heatmap'][0].flatten(1)
+    median = logits.median(dim=1).values
+    away = logits - median[:, None]
+    farthest = away.gather(1, away.abs().argmax(dim=1, keepdim=True))[:, 0]
+    scale = 6 / farthest  # where that cell lies below the median, the sign of all changes
+    last.bias.copy_((last.bias - median) * scale - 4)
+    last.weight.mul_(scale[:, None, None, None])
 
 
 def _map(detector: nn.Module, cloud: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def sparse_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
     graph = Graph()
     points = graph.input('points', TensorProto.FLOAT, ['N', grid.columns])
     voxels = voxelise(graph, points, grid)
-    features = voxels.means()
+    features = voxels.means(points.take(voxels.rows), grid.columns)
     graph.layers.update(cells=voxels.cells.name, voxels=features.name)
     # The encoder's grid may have more cells along z than there are voxels.
     spare = encoder.sparse_shape[2] - grid.cells[2]

@@ -20,7 +20,7 @@ BOX_BAR_M = 1e-3
 SCORE_BAR = 1e-5
 LAYER_BAR = 1e-4
 LAYER_BAR_RELATIVE = 5e-5  # of the largest value, where that allows more
-_DRIFT_TOP, _DRIFT_M, _DRIFT_BAR = 20, 0.5, 0.5
+_DRIFT_TOP, _DRIFT_M, _DRIFT_BAR = 20, 0.5, 0.7
 
 
 class ExportDisagrees(ValueError):
@@ -89,7 +89,8 @@ def check_export(
         clouds: (N, columns) float32 each.
 
     Returns:
-        ``frames``, ``boxes`` compared, ``box_error``, ``score_error``, and ``layers``: largest
+        ``frames``, ``boxes`` compared, ``box_error``, ``score_error``; ``undecided``, frames whose
+        boxes differ because equal scores leave it open which there are; and ``layers``: largest
         error of each. Voxel cells are equal, or it is an error.
 
     Raises:
@@ -98,14 +99,15 @@ def check_export(
     runtime = Detector(folder, threads=1)
     inspector = _Inspector(folder, runtime.meta['files'], layers)
     errors: dict[str, float] = {}
-    compared, box_error, score_error = 0, 0.0, 0.0
+    compared, undecided, box_error, score_error = 0, 0, 0.0, 0.0
     for cloud in clouds:
         wanted = family.torch_layers(detector, cloud)
         got = inspector.run(cloud)
         for name in (name for name in wanted if name in got):
             errors[name] = max(errors.get(name, 0.0), _layer_error(name, wanted[name], got[name]))
-        match, number = _compare_boxes(detector, family, runtime, cloud)
-        compared += number
+        match, is_undecided = _compare_boxes(detector, family, runtime, cloud)
+        compared += len(match.pairs)
+        undecided += is_undecided
         box_error, score_error = (
             max(box_error, match.box_error),
             max(score_error, match.score_error),
@@ -113,6 +115,7 @@ def check_export(
     return dict(
         frames=len(clouds),
         boxes=compared,
+        undecided=undecided,
         box_error=box_error,
         score_error=score_error,
         cells='equal',
@@ -131,7 +134,7 @@ def measure_drift(
         difference ``score_error``.
 
     Raises:
-        ExportDisagrees: Less than half are found, as when a conversion has broken the peak test.
+        ExportDisagrees: Less than 70 % are found, as when a conversion has broken the peak test.
     """
     runtime = Detector(folder, threads=1)
     distances, differences, total = [], [], 0
@@ -227,8 +230,8 @@ def _layer_error(name: str, wanted: np.ndarray, got: np.ndarray) -> float:
 
 def _compare_boxes(
     detector: nn.Module, family: ModuleType, runtime: Detector, cloud: np.ndarray
-) -> tuple[Match, int]:
-    """Boxes of both as sets; the match, and how many boxes it holds."""
+) -> tuple[Match, bool]:
+    """Boxes of both as sets; the match, and whether it lacks some for want of a decision."""
     wanted, got = predict(detector, cloud), runtime(cloud)
     match = match_boxes(wanted, got, BOX_BAR_M, SCORE_BAR)
     lost = np.setdiff1d(np.arange(len(wanted[0])), match.pairs[:, 0])
@@ -243,7 +246,7 @@ def _compare_boxes(
                 f"export's {len(got[0])} (same class, {BOX_BAR_M} m, score {SCORE_BAR})"
                 f'{_nearest(wanted, got, lost)}',
             )
-    return match, len(match.pairs)
+    return match, bool(len(lost) or added)
 
 
 def _nearest(wanted: Boxes, got: Boxes, lost: np.ndarray) -> str:

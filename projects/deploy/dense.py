@@ -90,7 +90,6 @@ def trace(
     module: nn.Module,
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
-    dynamic: Mapping[str, Mapping[int, str]] | None = None,
 ) -> onnx.ModelProto:
     """Export a module that returns a dict.
 
@@ -99,7 +98,6 @@ def trace(
         inputs: Examples by name.
         outputs: Which entries of the dict become outputs of the model; the others stay in it as
             tensors under their names, for those who want to look.
-        dynamic: For inputs of varying size, axis -> name of the length.
 
     Returns:
         A model of standard operators, weights inside.
@@ -117,10 +115,6 @@ def trace(
             result = self.module(*args)
             return tuple(result[name] for name in names)
 
-    shapes = None
-    if dynamic is not None:
-        dims = {n: torch.export.Dim(n) for axes in dynamic.values() for n in axes.values()}
-        shapes = (tuple({a: dims[n] for a, n in dynamic[key].items()} for key in inputs),)
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             AsTuple().eval(),
@@ -129,18 +123,10 @@ def trace(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=names,
-            dynamic_shapes=shapes,
             verbose=False,
         )
     model = program.model_proto
     del model.graph.output[len(outputs) :]
-    for value in model.graph.input:
-        for axis, length in (dynamic or {}).get(value.name, {}).items():
-            if not value.type.tensor_type.shape.dim[axis].dim_param:
-                raise ValueError(
-                    f'the exporter took the length {length} of {value.name} for a constant; a part '
-                    'of the detector asks for it as a number'
-                )
     return only_standard(model)
 
 

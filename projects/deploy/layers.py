@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,8 @@ def _block(module: nn.Module, names: dict[nn.Module, str]) -> SparseConv | Resid
 def _folded(
     conv: nn.Module, norm: nn.Module, names: dict[nn.Module, str], relu: bool
 ) -> SparseConv:
-    """A convolution that does what ``conv`` and ``norm`` do; folded in float64."""
-    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
-        raise ValueError(
-            f'{names[norm]} is a {type(norm).__name__}; batch norms with running statistics alone '
-            'can be folded into the convolution before them'
-        )
-    values = {name: tensor.double().cpu().numpy() for name, tensor in norm.state_dict().items()}
-    scale = values['weight'] / np.sqrt(values['running_var'] + norm.eps)
-    bias = values['bias'] - values['running_mean'] * scale
-    weight = conv.weight.detach().double().cpu().numpy() * scale[:, None, None, None, None]
+    """A convolution that does what ``conv`` and ``norm`` do."""
+    weight, bias = folded(conv.weight, norm, names[norm])
     # spconv centres a submanifold kernel whatever its padding says.
     padding = tuple(size // 2 for size in conv.kernel_size) if conv.subm else tuple(conv.padding)
     if max(padding) > 1 or set(conv.dilation) != {1}:
@@ -147,11 +139,35 @@ def _folded(
         )
     return SparseConv(
         name=names[conv],
-        weight=weight.astype(np.float32),
-        bias=bias.astype(np.float32),
+        weight=weight,
+        bias=bias,
         stride=tuple(conv.stride),
         padding=padding,
         submanifold=bool(conv.subm),
         rulebook=str(conv.indice_key),
         relu=relu,
     )
+
+
+def folded(weight: Tensor, norm: nn.Module, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (out, ...) and bias (out,) of a layer that does what one without bias and a norm do.
+
+    Args:
+        weight: (out, ...).
+        norm: The batch norm behind it; folded in float64.
+        name: Of the norm, for the message.
+
+    Raises:
+        ValueError: The norm is of another kind.
+    """
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
+        raise ValueError(
+            f'{name} is a {type(norm).__name__}; batch norms with running statistics alone '
+            'can be folded into the layer before them'
+        )
+    values = {key: tensor.double().cpu().numpy() for key, tensor in norm.state_dict().items()}
+    scale = values['weight'] / np.sqrt(values['running_var'] + norm.eps)
+    bias = values['bias'] - values['running_mean'] * scale
+    columns = (-1,) + (1,) * (weight.ndim - 1)
+    scaled = weight.detach().double().cpu().numpy() * scale.reshape(columns)
+    return scaled.astype(np.float32), bias.astype(np.float32)

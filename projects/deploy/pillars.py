@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from deploy.dense import trace
 from deploy.graph import Graph
+from deploy.pillar_net import pillar_map
 from deploy.voxeliser import VoxelGrid, voxelise
 
 
 class PillarPart(nn.Module):
-    """A pillar detector behind its voxeliser, for one sample.
+    """A pillar detector from the map of its pillars to those of its head, for one sample.
 
     Args:
         detector: An mmdet3d detector of ``PillarFeatureNet``, ``PointPillarsScatter``, 2D backbone
@@ -27,50 +28,30 @@ class PillarPart(nn.Module):
     """
 
     def __init__(self, detector: nn.Module) -> None:
-        from mmdet3d.models import PillarFeatureNet, PointPillarsScatter
-
         super().__init__()
-        self.voxel_encoder = part(detector, 'voxel_encoder')
-        self.middle_encoder = part(detector, 'middle_encoder')
+        check_encoders(detector)
         self.backbone, self.neck = part(detector, 'backbone'), part(detector, 'neck')
         self.head = part(detector, 'bbox_head')
-        for module, expected in (
-            (self.voxel_encoder, PillarFeatureNet),
-            (self.middle_encoder, PointPillarsScatter),
-        ):
-            if type(module) is not expected:
-                raise ValueError(
-                    f'the detector has a {type(module).__name__}; exported are BEVFusion and '
-                    f'pillar detectors with a {expected.__name__}'
-                )
         anchors = None
         check_head(self.head)
         if not is_center_head(self.head):
-            anchors = self._make_anchors()
+            anchors = self._make_anchors(map_shape(detector))
         self.register_buffer('anchors', anchors, persistent=False)
 
-    def forward(self, voxels: Tensor, num_points: Tensor, coors: Tensor) -> dict[str, Tensor]:
+    def forward(self, bev: Tensor) -> dict[str, Tensor]:
         """Maps of the head.
 
         Args:
-            voxels: (M, points, columns).
-            num_points: (M,) int32.
-            coors: (M, 4) int32: 0, z, y, x.
+            bev: (1, C, Y, X).
 
         Returns:
             What :func:`deploy.detector.decode_centers` or ``decode_anchors`` reads, and by their
             names the layers on the way.
         """
-        features = pillar_features(self.voxel_encoder, voxels, num_points, coors)
-        size_y, size_x = self.middle_encoder.ny, self.middle_encoder.nx
-        cells = (coors[:, 2] * size_x + coors[:, 3]).long()
-        plane = features.new_zeros(size_y * size_x, features.shape[1])
-        plane = plane.index_put((cells,), features)
-        bev = plane.t().reshape(1, -1, size_y, size_x)
         levels = self.backbone(bev)
         fused = self.neck(levels)
-        layers = {'middle_encoder': bev, 'neck[0]': fused[0]}
-        layers.update({f'backbone[{index}]': level for index, level in enumerate(levels)})
+        layers = {f'backbone[{index}]': level for index, level in enumerate(levels)}
+        layers['neck[0]'] = fused[0]
         return {**self._maps(self.head(fused)), **layers}
 
     def _maps(self, outputs: Any) -> dict[str, Tensor]:
@@ -89,48 +70,35 @@ class PillarPart(nn.Module):
         }
 
     @torch.no_grad()
-    def _make_anchors(self) -> Tensor:
+    def _make_anchors(self, shape: tuple[int, int, int]) -> Tensor:
         """Anchors (A, 7 or 9) in the order of the head's maps."""
-        size = (self.middle_encoder.ny, self.middle_encoder.nx)
-        bev = torch.zeros(1, self.middle_encoder.in_channels, *size)
-        fused = self.neck(self.backbone(bev))
+        fused = self.neck(self.backbone(torch.zeros(1, *shape)))
         anchors = self.head.prior_generator.grid_anchors([fused[0].shape[-2:]], device='cpu')
         return anchors[0].reshape(-1, self.head.box_code_size)
 
 
-def pillar_features(net: nn.Module, voxels: Tensor, num_points: Tensor, coors: Tensor) -> Tensor:
-    """What a ``PillarFeatureNet`` computes, without its assignments into slices.
+def check_encoders(detector: nn.Module) -> None:
+    """Check that a detector's pillars are encoded and laid out as is exported.
 
-    Those become scatters over all points in ONNX, a tenth of the time of the whole detector.
-
-    Args:
-        net: The ``PillarFeatureNet``.
-        voxels: (M, points, columns).
-        num_points: (M,).
-        coors: (M, 4): sample, z, y, x.
-
-    Returns:
-        (M, channels).
+    Raises:
+        ValueError: They are not; the message names the part.
     """
-    xyz, others = voxels[..., :3], voxels[..., 3:]
-    size = voxels.new_tensor([net.vx, net.vy, net.vz])
-    offset = voxels.new_tensor([net.x_offset, net.y_offset, net.z_offset])
-    from_center = xyz - (coors[:, [3, 2, 1]].to(xyz.dtype) * size + offset)[:, None]
-    # The legacy way writes the offsets over the places.
-    places = from_center if net.legacy and net._with_voxel_center else xyz
-    parts = [places, others]
-    if net._with_cluster_center:
-        parts.append(xyz - xyz.sum(dim=1, keepdim=True) / num_points.to(xyz.dtype)[:, None, None])
-    if net._with_voxel_center:
-        parts.append(from_center)
-    if net._with_distance:
-        parts.append(places.norm(dim=2, keepdim=True))
-    slots = torch.arange(voxels.shape[1], device=voxels.device)
-    is_used = (slots < num_points[:, None])[..., None]
-    features = torch.cat(parts, dim=2) * is_used.to(voxels.dtype)
-    for layer in net.pfn_layers:
-        features = layer(features, num_points)
-    return features.flatten(1)
+    from mmdet3d.models import PillarFeatureNet, PointPillarsScatter
+
+    expected = {'voxel_encoder': PillarFeatureNet, 'middle_encoder': PointPillarsScatter}
+    for name, kind in expected.items():
+        module = part(detector, name)
+        if type(module) is not kind:
+            raise ValueError(
+                f'the detector has a {type(module).__name__}; exported are BEVFusion and '
+                f'pillar detectors with a {kind.__name__}'
+            )
+
+
+def map_shape(detector: nn.Module) -> tuple[int, int, int]:
+    """Channels, rows and columns of the map of a detector's pillars."""
+    scatter = part(detector, 'middle_encoder')
+    return scatter.in_channels, scatter.ny, scatter.nx
 
 
 def part(detector: nn.Module, name: str) -> nn.Module:
@@ -213,42 +181,30 @@ def _columns(encoder: nn.Module) -> int:
 
 
 def sparse_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Points to pillars.
+    """Points to the map of their pillars.
 
     Returns:
-        A model with the input ``points`` (N, columns) and the outputs ``voxels``, ``num_points``
-        and ``coors`` as :class:`PillarPart` takes them, sorted by cell; name of a layer -> name of
-        its tensor.
+        A model with the input ``points`` (N, columns) and the output ``bev`` (1, C, Y, X); name of
+        a layer -> name of its tensor.
     """
-    grid = voxel_grid(detector)
+    check_encoders(detector)
+    grid, net = voxel_grid(detector), part(detector, 'voxel_encoder')
     graph = Graph()
     points = graph.input('points', TensorProto.FLOAT, ['N', grid.columns])
     voxels = voxelise(graph, points, grid)
-    _, size_y, size_z = grid.cells
-    plane = voxels.cells // size_z
-    x = plane // size_y
-    columns = (x - x, voxels.cells - plane * size_z, plane - x * size_y, x)
-    coors = graph.concat([column.unsqueeze(1) for column in columns], axis=1)
-    graph.output('voxels', voxels.points, ['M', grid.max_points, grid.columns])
-    graph.output('num_points', voxels.counts.cast(TensorProto.INT32), ['M'], TensorProto.INT32)
-    graph.output('coors', coors.cast(TensorProto.INT32), ['M', 4], TensorProto.INT32)
-    return graph.build('points_to_pillars'), {'cells': voxels.cells.name}
+    bev = pillar_map(graph, net, points, voxels, grid)
+    graph.output('bev', bev, [1, *map_shape(detector)])
+    return graph.build('points_to_map'), {'cells': voxels.cells.name, 'middle_encoder': 'bev'}
 
 
 def dense_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Pillars to the maps of the head, and the tensors of the layers on the way."""
-    module, grid = PillarPart(detector).eval(), voxel_grid(detector)
-    cells = torch.stack([torch.zeros(7), torch.zeros(7), torch.zeros(7), torch.arange(7)], dim=1)
-    inputs = {
-        'voxels': torch.zeros(7, grid.max_points, grid.columns),
-        'num_points': torch.ones(7, dtype=torch.int32),
-        'coors': cells.int(),
-    }
+    """The map of the pillars to the maps of the head, and the tensors of the layers on the way."""
+    module = PillarPart(detector).eval()
+    bev = torch.zeros(1, *map_shape(detector))
     with torch.no_grad():
-        names = list(module(*inputs.values()))
+        names = list(module(bev))
     outputs = [name for name in names if not _is_layer(name)]
-    model = trace(module, inputs, outputs, dynamic={name: {0: 'M'} for name in inputs})
-    return model, {name: name for name in names}
+    return trace(module, {'bev': bev}, outputs), {name: name for name in names}
 
 
 def _is_layer(name: str) -> bool:
@@ -312,21 +268,30 @@ def _of_anchors(head: nn.Module) -> dict[str, Any]:
 @torch.no_grad()
 def torch_layers(detector: nn.Module, points: np.ndarray) -> dict[str, np.ndarray]:
     """The layers of an export as torch computes them, behind mmdet3d's own voxeliser."""
-    batch = dict(inputs=dict(points=[torch.from_numpy(points)]), data_samples=[])
-    voxels = detector.data_preprocessor(batch, False)['inputs']['voxels']
-    _, z, y, x = voxels['coors'].long().unbind(dim=1)
+    coors, bev = pillars_in_torch(detector, points)
+    _, z, y, x = coors.long().unbind(dim=1)
     _, size_y, size_z = voxel_grid(detector).cells
     cells = (x * size_y + y) * size_z + z
-    outputs = PillarPart(detector).eval()(voxels['voxels'], voxels['num_points'], voxels['coors'])
+    outputs = PillarPart(detector).eval()(bev)
     return {
         'cells': cells.sort().values.numpy(),
+        'middle_encoder': bev.numpy(),
         **{name: outputs[name].numpy() for name in sorted(outputs, key=_order)},
     }
 
 
+def pillars_in_torch(detector: nn.Module, points: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Cells (M, 4) of a cloud's pillars and their map (1, C, Y, X), by mmdet3d's own modules."""
+    batch = dict(inputs=dict(points=[torch.from_numpy(points)]), data_samples=[])
+    voxels = detector.data_preprocessor(batch, False)['inputs']['voxels']
+    encode, scatter = part(detector, 'voxel_encoder'), part(detector, 'middle_encoder')
+    features = encode(voxels['voxels'], voxels['num_points'], voxels['coors'])
+    return voxels['coors'], scatter(features, voxels['coors'], 1)
+
+
 def _order(name: str) -> int:
     """Place of a layer on the way through the detector."""
-    starts = ('middle_encoder', 'backbone', 'neck')
+    starts = ('backbone', 'neck')
     return next((i for i, start in enumerate(starts) if name.startswith(start)), len(starts))
 
 

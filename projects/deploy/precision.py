@@ -71,10 +71,10 @@ def quantised(model: onnx.ModelProto, calibration: Sequence[Inputs]) -> onnx.Mod
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """A dense part in float16, but for what compares and what places.
 
-    Modules with weights compute in float16. The encoder of pillars stays in float32, as it
-    subtracts places in metres, and so does what the head does between its modules: the peak test
-    asks whether a score equals the largest around it, which is never so when one of the
-    two was rounded in between, and a place among hundreds of cells has no decimals left in 16 bits.
+    Modules with weights compute in float16. What the head does between its modules stays in
+    float32: the peak test asks whether a score equals the largest around it, which is never so
+    when one of the two was rounded in between, and a place among hundreds of cells has no decimals
+    left in 16 bits.
 
     Args:
         model: A float32 dense part; its inputs and outputs stay float32.
@@ -109,8 +109,7 @@ def _makes_heatmap(node: onnx.NodeProto) -> bool:
 
 
 def _may_be_halved(node: onnx.NodeProto) -> bool:
-    """Whether torch's exporter says that a module behind the voxels wrote a node."""
+    """Whether torch's exporter says that a module within the part wrote a node."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = ast.literal_eval(notes.get('pkg.torch.onnx.name_scopes', '[]'))
-    modules = [scope for scope in scopes if scope.startswith('module.')]
-    return bool(modules) and not modules[0].startswith('module.voxel_encoder')
+    return any(scope.startswith('module.') for scope in scopes)

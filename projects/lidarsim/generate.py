@@ -2,17 +2,20 @@
 
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from tqdm import tqdm
 
+from kitti_infos import create_kitti
 from lidarsim.database import SceneWriter
 from lidarsim.infos import write_infos
+from lidarsim.kitti import KittiSceneWriter
 from lidarsim.manifest import MANIFEST, Parameters, verify_dataset, write_manifest
 from lidarsim.tables import TABLES, static_tables, token, write_tables
 from nuscenes_infos import locked
@@ -62,19 +65,21 @@ def generate_dataset(
 
 
 def split_names(parameters: Parameters) -> dict[str, list[str]]:
-    """Scene names by split, the first of the official lists."""
+    """Scene names by split, the first of the official lists; ``test`` has one, for KITTI's form."""
     from nuscenes.utils import splits
 
     return {
         'train': splits.train[: parameters.scenes],
         'val': splits.val[: parameters.val_scenes],
+        'test': splits.test[: parameters.layout == 'kitti'],
     }
 
 
 def _is_complete(out: Path, parameters: Parameters) -> bool:
     """Whether the wanted data set is there; an error if another complete one is."""
     try:
-        there = verify_dataset(out)['parameters']
+        # A data set that was made before a parameter existed has its default.
+        there = {**asdict(Parameters()), **verify_dataset(out)['parameters']}
     except FileNotFoundError:
         return False
     wanted = asdict(parameters)
@@ -109,6 +114,12 @@ def _require_ours(out: Path) -> None:
 
 def _write(root: Path, parameters: Parameters, workers: int, progress: bool) -> None:
     """Write everything below `root`, the manifest last."""
+    write = {'nuscenes': _write_nuscenes, 'kitti': _write_kitti}[parameters.layout]
+    write(root, parameters, workers, progress)
+    write_manifest(root, parameters)
+
+
+def _write_nuscenes(root: Path, parameters: Parameters, workers: int, progress: bool) -> None:
     for folder in ('samples/LIDAR_TOP', 'sweeps/LIDAR_TOP', 'maps'):
         (root / folder).mkdir(parents=True)
     splits = split_names(parameters)
@@ -116,28 +127,57 @@ def _write(root: Path, parameters: Parameters, workers: int, progress: bool) -> 
     jobs = [(root, name, number, parameters) for number, name in enumerate(names)]
     tables: dict[str, list[dict]] = {table: [] for table in TABLES}
     tables.update(static_tables(parameters.seed))
-    done = tqdm(
-        _run(jobs, workers), total=len(jobs), desc='lidarsim', unit='scene', disable=not progress
-    )
-    for scene in done:
+    for scene in _run(_write_scene, jobs, workers, progress):
         for table, rows in scene.items():
             tables[table] += rows
     tables['map'] = [_write_map(root, parameters.seed, tables['log'])]
     write_tables(root, tables)
     write_infos(root, tables, parameters.sweeps)
-    write_manifest(root, parameters)
 
 
-def _run(jobs: list[tuple], workers: int) -> Iterator[dict]:
-    """Tables of all scenes, in order."""
+def _write_kitti(root: Path, parameters: Parameters, workers: int, progress: bool) -> None:
+    for part, folders in {'training': ('label_2',), 'testing': ()}.items():
+        for folder in ('velodyne', 'calib', 'image_2', *folders):
+            (root / part / folder).mkdir(parents=True)
+    (root / 'ImageSets').mkdir()
+    indices: dict[str, list[int]] = {split: [] for split in split_names(parameters)}
+    splits, jobs = [], []
+    for part, own in {'training': ('train', 'val'), 'testing': ('test',)}.items():
+        scenes = [(split, name) for split in own for name in split_names(parameters)[split]]
+        for number, (split, name) in enumerate(scenes):
+            jobs.append((root, part, name, number * parameters.frames, parameters))
+            splits.append(split)
+    for split, written in zip(
+        splits, _run(_write_kitti_scene, jobs, workers, progress), strict=True
+    ):
+        indices[split] += written
+    indices['trainval'] = indices['train'] + indices['val']
+    for split, some in indices.items():
+        text = ''.join(f'{index:06d}\n' for index in some)
+        (root / 'ImageSets' / f'{split}.txt').write_text(text)
+    create_kitti(root, workers=workers, database=False)
+
+
+def _run(
+    write: Callable[[tuple], Any], jobs: list[tuple], workers: int, progress: bool
+) -> Iterator[Any]:
+    """What is written of each scene, in order."""
+    shown = {'total': len(jobs), 'desc': 'lidarsim', 'unit': 'scene', 'disable': not progress}
     if workers <= 1:
-        yield from map(_write_scene, jobs)
+        yield from tqdm(map(write, jobs), **shown)
         return
     ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(
         workers, get_context('spawn'), initializer=signal.signal, initargs=ignore_interrupt
     ) as pool:
-        yield from pool.map(_write_scene, jobs)
+        yield from tqdm(pool.map(write, jobs), **shown)
+
+
+def _write_kitti_scene(job: tuple) -> list[int]:
+    root, part, name, first, parameters = job
+    return KittiSceneWriter(
+        root, part, name, first, parameters.seed, parameters.frames, parameters.azimuths
+    ).run()
 
 
 def _write_scene(job: tuple) -> dict[str, list[dict]]:

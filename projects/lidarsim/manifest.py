@@ -10,6 +10,7 @@ FORMAT = 1
 """Raise this when the same parameters give other scenes, points or boxes than before; what is
 merely added to the info files leaves older data sets usable."""
 
+LAYOUTS = ('nuscenes', 'kitti')
 MAX_SCENES = 700
 MAX_VAL_SCENES = 150
 
@@ -25,9 +26,10 @@ class Parameters:
         sweeps: Further sweeps before each keyframe.
         azimuths: Rays per beam and revolution.
         seed: Seed of everything.
+        layout: ``'nuscenes'`` or ``'kitti'``, whose frames have no sweeps.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or the layout is none of these.
     """
 
     scenes: int = 50
@@ -36,6 +38,7 @@ class Parameters:
     sweeps: int = 2
     azimuths: int = 540
     seed: int = 0
+    layout: str = 'nuscenes'
 
     def __post_init__(self) -> None:
         limits = {
@@ -50,13 +53,21 @@ class Parameters:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f'{name} is {value}, expected {low} to {high}')
+        if self.layout not in LAYOUTS:
+            raise ValueError(f'layout is {self.layout!r}, expected one of {LAYOUTS}')
+        if self.layout == 'kitti' and self.sweeps:
+            raise ValueError(
+                f'sweeps is {self.sweeps}, but a frame of KITTI is one revolution: expected 0'
+            )
 
 
 SIZES = {
     'lidarsim': Parameters(),
     'lidarsim_large': Parameters(scenes=120, val_scenes=40),
+    'lidarsim_kitti': Parameters(scenes=50, val_scenes=25, frames=6, sweeps=0, layout='kitti'),
+    'lidarsim_kitti_quick': Parameters(scenes=3, val_scenes=1, frames=4, sweeps=0, layout='kitti'),
 }
-"""Data sets by the name of their folder: for the demo, and for comparisons of recipes."""
+"""Data sets by the name of their folder: for demos, and for comparisons of recipes."""
 
 
 def write_manifest(root: Path, parameters: Parameters) -> None:
@@ -119,9 +130,10 @@ def verify_dataset(path: str | Path, deep: bool = False) -> dict:
 
 def data_files(root: Path) -> list[Path]:
     """All files that the manifest vouches for, sorted."""
-    folders = ('maps', 'samples', 'sweeps', 'v1.0-trainval')
+    folders = ('maps', 'samples', 'sweeps', 'v1.0-trainval', 'ImageSets', 'training', 'testing')
     files = [path for folder in folders for path in (root / folder).rglob('*') if path.is_file()]
-    return sorted([*files, *root.glob('nuscenes_infos_*.pkl')])
+    infos = [path for layout in LAYOUTS for path in root.glob(f'{layout}_infos_*.pkl')]
+    return sorted([*files, *infos])
 
 
 def digest(root: Path) -> str:

@@ -1,4 +1,4 @@
-"""A spinning 32-beam LiDAR that sees boxes and a ground plane, all rays at once."""
+"""A spinning LiDAR that sees boxes and a ground plane, all rays at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Scan:
 
 
 class Lidar:
-    """Casts azimuths x 32 rays at boxes and ground.
+    """Casts azimuths x beams rays at boxes and ground.
 
     Every box is tested only in the azimuth columns that it spans. All (box, column) pairs are
     computed together, and a z-buffer keeps the nearest return of each ray.
@@ -58,6 +58,7 @@ class Lidar:
         height_m: Height of the sensor above the ground plane.
         max_range_m: Returns from farther away are lost.
         noise_m: Standard deviation of a range.
+        elevations_rad: (beams,) elevation of each beam, lowest first.
     """
 
     def __init__(
@@ -66,14 +67,16 @@ class Lidar:
         height_m: float = 1.84,
         max_range_m: float = 55.0,
         noise_m: float = 0.012,
+        elevations_rad: np.ndarray = ELEVATIONS_RAD,
     ) -> None:
         self.azimuths = azimuths
         self.height_m = height_m
         self.max_range_m = max_range_m
         self.noise_m = noise_m
-        self._slope = np.tan(ELEVATIONS_RAD)
-        self._sin = np.abs(np.sin(ELEVATIONS_RAD))
-        self._cos = np.cos(ELEVATIONS_RAD)
+        self.elevations_rad = elevations_rad
+        self._slope = np.tan(elevations_rad)
+        self._sin = np.abs(np.sin(elevations_rad))
+        self._cos = np.cos(elevations_rad)
 
     def scan(
         self,
@@ -139,7 +142,7 @@ class Lidar:
     def _intersect(
         self, boxes: Boxes, pair_box: np.ndarray, azimuth: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Horizontal distance (pairs, 32), inf where missed, and cosine of incidence."""
+        """Horizontal distance (pairs, beams), inf where missed, and cosine of incidence."""
         sin, cos = np.sin(boxes.yaw[pair_box]), np.cos(boxes.yaw[pair_box])
         centre, half = boxes.centre_xy[pair_box], boxes.half_size[pair_box]
         origin = -np.stack(
@@ -179,8 +182,8 @@ class Lidar:
             winner[pair_column[pair], beam] = pair
         return nearest, winner
 
-    @staticmethod
     def _visibility(
+        self,
         distance: np.ndarray,
         nearest: np.ndarray,
         boxes: Boxes,
@@ -191,7 +194,7 @@ class Lidar:
         """Share of the rays towards each object that end on it."""
         owner = boxes.owner[pair_box]
         pair, beam = np.nonzero(np.isfinite(distance))
-        pixel = pair_column[pair] * len(ELEVATIONS_RAD) + beam
+        pixel = pair_column[pair] * len(self.elevations_rad) + beam
         won = distance[pair, beam] <= nearest[pair_column[pair], beam]
         winner_of_pixel = np.full(nearest.size, -1)
         winner_of_pixel[pixel[won]] = owner[pair[won]]
@@ -220,7 +223,7 @@ class Lidar:
 
         points = np.empty((len(distance), 5))
         points[:, :2] = direction * (measured * self._cos[beam])[:, None]
-        points[:, 2] = measured * np.sin(ELEVATIONS_RAD[beam])
+        points[:, 2] = measured * np.sin(self.elevations_rad[beam])
         points[:, 3] = np.round(np.clip(intensity, 0, 255))
         points[:, 4] = beam
         points[:, :3] = np.round(points[:, :3], 3)

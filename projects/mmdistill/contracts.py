@@ -21,6 +21,7 @@ NEEDS = (
     'student_model',
     'teacher_model',
     'mask',
+    'once',
 )
 """What a loss or mask may ask a step for: see :class:`~mmdistill.step.Step`."""
 
@@ -134,6 +135,13 @@ class Sampler:
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Learn the layers, as :meth:`LinkLoss.bind`."""
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Compare the classes of two models, as :meth:`LinkLoss.bind_classes`."""
+
+    def embedded(self, student: Layer, teacher: Layer) -> tuple[Layer, Layer]:
+        """Return the layers that the projectors read, where they are parts of those linked."""
+        return student, teacher
 
     def __call__(self, student: Any, teacher: Any, **needs: Any) -> Any:
         """Return :class:`~mmdistill.memory.samplers.Samples`."""

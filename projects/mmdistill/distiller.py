@@ -21,6 +21,7 @@ from mmdistill.data_preprocessor import DistillDataPreprocessor, same_settings
 from mmdistill.link import Link, build_schedules, weight_at
 from mmdistill.reading.recorder import FeatureRecorder
 from mmdistill.reading.shapes import Layer, example_of, read_layers, without_trace
+from mmdistill.rulebooks import shared_rulebooks
 from mmdistill.step import Step
 from mmdistill.student import ForwardArguments, read_student_config
 from mmdistill.teacher import Teacher, load_strictly, read_model_config
@@ -124,6 +125,7 @@ class Distiller(BaseModel):
                 f"{type(self.student).__name__}'s forward got none"
             )
         with ExitStack() as stack:
+            stack.enter_context(shared_rulebooks())
             recordings = {}
             for name, to_end in self._teachers_at_work(weights).items():
                 run = self.run_teacher(
@@ -142,8 +144,8 @@ class Distiller(BaseModel):
             losses = self._weigh_own(losses)
             for name, link in self.links.items():
                 if weights[name]:
-                    teacher_feature = recordings[link.teacher_name][link.teacher]
-                    value = weights[name] * link(recording[link.student], teacher_feature, step)
+                    taught = recordings[link.teacher_name]
+                    value = weights[name] * link.join(recording, taught, step)
                 else:
                     value = _zero_with_gradients(link, losses)
                 losses[LOSS_PREFIX + name] = value
@@ -265,9 +267,14 @@ class Distiller(BaseModel):
                     f'link {name!r} asks for teacher {link.teacher_name!r}; there is '
                     f'{sorted(self.teachers)}'
                 )
+            link.find_rows(self.student, self.teachers[link.teacher_name].model)
+        everything = dict.fromkeys(self.links, 1.0)
+        for name, to_end in self._teachers_at_work(everything).items():
+            self.teachers[name].demand_predictions(to_end)
         for name, teacher in self.teachers.items():
-            teacher.watch([link.teacher for link in self._links_of(name).values()])
-        students = [link.student for link in self.links.values()]
+            own = self._links_of(name).values()
+            teacher.watch([layer for link in own for layer in link.teacher_layers])
+        students = [layer for link in self.links.values() for layer in link.student_layers]
         self._student_recorder = FeatureRecorder(
             self.student, students, role='student', needs_grad=True
         )
@@ -302,7 +309,7 @@ class Distiller(BaseModel):
             mine = self._links_of(teacher_name)
             recorders = [link.teacher for link in mine.values()]
             batch = teacher_batches[teacher_name]
-            found = read_layers(teacher.model, recorders, batch, teacher_name, 'predict')
+            found = read_layers(teacher.model, recorders, batch, teacher_name, teacher.mode)
             teacher_layers.update(zip(mine, found, strict=True))
         return student_layers, teacher_layers
 

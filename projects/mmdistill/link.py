@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from mmdistill.contracts import NEEDS, Connector, LinkLoss, Mask
 from mmdistill.reading.address import describe
-from mmdistill.reading.recorders import build_recorder
+from mmdistill.reading.recorder import Recording
+from mmdistill.reading.recorders import Recorder, build_recorder
+from mmdistill.reading.rows import demand_same_rows, rows_of
 from mmdistill.reading.shapes import Layer, without_trace
 from mmdistill.schedule import WeightSchedule
 from mmdistill.step import Step
@@ -93,6 +95,7 @@ class Link(BaseModule):
                 'remove the mask, or choose a loss of maps'
             )
         self.schedules = build_schedules(schedule)
+        self._rows: tuple[Recorder, Recorder] | None = None  # where both sides tell theirs
         self._has_joined = False
 
     @classmethod
@@ -120,6 +123,37 @@ class Link(BaseModule):
         """What loss and mask ask of a step."""
         masks = () if self.mask is None else self.mask.needs
         return {*self.loss.needs, *masks} - {'mask'}
+
+    def find_rows(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Find what says for what the rows of both layers stand, if the loss compares them.
+
+        Raises:
+            KeyError: A layer does not exist.
+            ValueError: They are each model's own, or one side alone says what they are.
+        """
+        self.student.check(student, 'student')
+        self.teacher.check(teacher, self.teacher_name)
+        if self.loss.joins != 'cells':
+            return
+        with self._named_errors():
+            mine, theirs = rows_of(student, self.student), rows_of(teacher, self.teacher)
+            if (mine is None) != (theirs is None):
+                known = 'student' if theirs is None else 'teacher'
+                raise ValueError(
+                    f"the {known}'s rows are those of {mine or theirs}, and nobody says what the "
+                    "other side's are; link the same kind of layer in both"
+                )
+            self._rows = None if mine is None else (mine, theirs)
+
+    @property
+    def student_layers(self) -> list[Recorder]:
+        """What is recorded in the student."""
+        return [self.student, *(self._rows or ())[:1]]
+
+    @property
+    def teacher_layers(self) -> list[Recorder]:
+        """What is recorded in the teacher."""
+        return [self.teacher, *(self._rows or ())[1:]]
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Fit connectors, aligner, mask and loss to the two layers.
@@ -181,6 +215,17 @@ class Link(BaseModule):
     def weight_at(self, epoch: int, iteration: int) -> float:
         """Return the weight at an epoch and global iteration, both counted from 0."""
         return weight_at(self.weight, self.schedules, epoch, iteration)
+
+    def join(self, student: Recording, teacher: Recording, step: Step) -> Tensor:
+        """Return the loss between what two passes recorded, see :meth:`forward`.
+
+        Raises:
+            ValueError: The rows of the two layers stand for other things.
+        """
+        if self._rows is not None:
+            with self._named_errors():
+                demand_same_rows(student[self._rows[0]], teacher[self._rows[1]])
+        return self(student[self.student], teacher[self.teacher], step)
 
     def forward(self, student_feature: Any, teacher_feature: Any, step: Step) -> Tensor:
         """Return the loss between two recorded features, without the link's weight.

@@ -11,6 +11,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from mmdistill.memo import Memo
 from mmdistill.reading.recorder import Recording
 
 
@@ -34,6 +35,8 @@ class Step:
     ) -> None:
         self.student_model, self.teacher_models = student_model, teacher_models
         self.recordings, self.data_samples = recordings, _as_they_are(data_samples)
+        self.once = Memo()
+        """Computes what several links need once; see :class:`~mmdistill.memo.Memo`."""
 
     @cached_property
     def sample_idx(self) -> Tensor | None:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from mmdistill.checkpoints import for_plain_model, weights_of
 from mmdistill.classes import checkpoint_classes, config_classes, name_classes
+from mmdistill.reading.address import describe
+from mmdistill.reading.passes import MODES, pass_of
 from mmdistill.reading.recorder import FeatureRecorder, Recording, Spec, map_structure
 from mmdistill.teacher_cache import TeacherCache
 from mmdistill.utils.checkpoint import load_weights
@@ -41,7 +43,13 @@ class Teacher:
         allow_random_weights: Accept ``checkpoint=None``, for dry runs and benchmarks only.
         cache: Folder in which to keep what the linked layers returned for each batch, for later
             runs on the same batches; see :class:`~mmdistill.teacher_cache.TeacherCache`.
+        mode: Mode of the model's ``forward`` in which it runs, ``'predict'`` or ``'tensor'``;
+            default the one in which its layers see whole samples
+            (:func:`~mmdistill.reading.passes.pass_of`).
         name: How errors and logs call this teacher.
+
+    Raises:
+        ValueError: There is no checkpoint, or the mode is unknown.
     """
 
     def __init__(
@@ -50,8 +58,11 @@ class Teacher:
         checkpoint: str | None = None,
         allow_random_weights: bool = False,
         cache: str | Path | None = None,
+        mode: str | None = None,
         name: str = 'teacher',
     ) -> None:
+        if mode not in (None, *MODES):
+            raise ValueError(f'the {name} runs in a mode out of {MODES}, not {mode!r}')
         if checkpoint is None and not allow_random_weights:
             raise ValueError(
                 f'the {name} has no checkpoint: give the path or URL of its trained weights '
@@ -65,6 +76,7 @@ class Teacher:
         self.model = MODELS.build(copy.deepcopy(self.model_config))
         name_classes(self.model, config_classes(config), f'config of the {name}')
         self.model.eval().requires_grad_(False)
+        self.mode = mode or pass_of(self.model)
         self.is_loaded = checkpoint is None
         self.cache_folder = None if cache is None else Path(cache)
         self._recorder: FeatureRecorder | None = None
@@ -78,13 +90,29 @@ class Teacher:
         """
         self._recorder = FeatureRecorder(self.model, layers, role=self.name)
 
+    def demand_predictions(self, are_needed: bool = True) -> None:
+        """Refuse what needs predictions of a model whose pass makes none.
+
+        Raises:
+            ValueError: They are needed, and the model runs in another mode than ``predict``.
+        """
+        if are_needed and self.mode != 'predict':
+            raise ValueError(
+                f"links or targets need the {self.name}'s predictions, and "
+                f'{type(self.model).__name__} runs in mode {self.mode!r}, where its layers see '
+                'whole samples: it makes none. '
+                "Take its classes from a linked layer, or let it predict whole samples (test_cfg's "
+                "mode='whole') and set teacher.mode='predict'"
+            )
+
     @contextmanager
     def run(self, *args: Any, to_end: bool = False, **kwargs: Any) -> Iterator[Recording]:
         """Run the model up to its last watched layer and yield what was recorded.
 
         The pass is the model's own ``predict`` under ``no_grad``, cut short: no loss, no label
         assignment and nothing behind the last watched layer, except now and then to count calls
-        (:meth:`~mmdistill.reading.FeatureRecorder.may_stop`).
+        (:meth:`~mmdistill.reading.FeatureRecorder.may_stop`). Models that predict from pieces of
+        a sample run as ``tensor``, and have no predictions.
 
         Args:
             *args: What the model's ``forward`` takes.
@@ -104,11 +132,12 @@ class Teacher:
                     torch.no_grad(),
                     recording.listen(stop_early=not to_end, batch_size=size),
                 ):
-                    # Where the pass runs to its end, predictions must not land in the student's
-                    # batch.
-                    if not recording.stops_early:
-                        args, kwargs = _copy_samples(args), _copy_samples(kwargs)
-                    recording.predictions = self.model(*args, **kwargs, mode='predict')
+                    # A model may write into its input, as PillarFeatureNet does; and where the pass
+                    # runs to its end, predictions must not land in the student's batch.
+                    samples = not recording.stops_early
+                    (args, kwargs), shared = _own_copy((args, kwargs), samples)
+                    recording.predictions = self.model(*args, **kwargs, mode=self.mode)
+                _demand_unchanged(shared, self.name)
             else:
                 recording.restore(known)
             if cache is not None and known is None:
@@ -129,7 +158,8 @@ class Teacher:
         """Return the cache, the batch's name in it, and what it knows of the batch."""
         if self.cache_folder is None or to_end:
             return None, '', None
-        cache = TeacherCache(self.cache_folder / self.fingerprint()[:16])
+        mode = '' if self.mode == 'predict' else f'_{self.mode}'
+        cache = TeacherCache(self.cache_folder / f'{self.fingerprint()[:16]}{mode}')
         key = cache.key((args, kwargs), self.device)
         return cache, key, cache.read(key, self._recorder.recorders, self.device)
 
@@ -243,11 +273,38 @@ def read_model_config(config: str | Path | dict | Config, name: str) -> ConfigDi
     return model
 
 
-def _copy_samples(value: Any) -> Any:
-    """Copy the data samples in a structure; tensors are shared."""
-    return map_structure(
-        lambda item: item.clone() if isinstance(item, BaseDataElement) else item, value
-    )
+def _own_copy(value: Any, samples: bool) -> tuple[Any, list[tuple[Tensor, int]]]:
+    """Copy what a model may write into; share the rest.
+
+    Integers are shared: sites of voxels that teacher and student have in common are known by being
+    one tensor (:func:`~mmdistill.rulebooks.shared_rulebooks`).
+
+    Args:
+        value: Arguments of a model's ``forward``.
+        samples: Copy data samples, too.
+
+    Returns:
+        The copy; the shared tensors, each with its version.
+    """
+    shared: list[tuple[Tensor, int]] = []
+
+    def copy_item(item: Any) -> Any:
+        if isinstance(item, Tensor) and item.is_floating_point():
+            return item.clone()
+        if isinstance(item, Tensor):
+            shared.append((item, item._version))
+        return item.clone() if samples and isinstance(item, BaseDataElement) else item
+
+    return map_structure(copy_item, value), shared
+
+
+def _demand_unchanged(shared: list[tuple[Tensor, int]], name: str) -> None:
+    for tensor, version in shared:
+        if tensor._version != version:
+            raise RuntimeError(
+                f"the {name} wrote into {describe(tensor)} of its batch, which is the student's, "
+                'too; let it work on a copy'
+            )
 
 
 def _batch_size(value: Any) -> int | None:

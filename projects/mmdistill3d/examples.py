@@ -50,6 +50,13 @@ def example_batch(
         return _images(model, samples, boxes)
     if getattr(model, 'with_img_backbone', False):
         return None
+    return cloud_batch(model, samples, points, boxes)
+
+
+def cloud_batch(
+    model: nn.Module, samples: int = 2, points: int = 4000, boxes: int = 8
+) -> dict[str, Any] | None:
+    """Make up the clouds of :func:`example_batch`, whatever else a model takes."""
     limits, columns = bev_range(model), point_columns(model)
     if not isinstance(model, Base3DDetector) or limits is None or columns is None:
         return None
@@ -168,7 +175,7 @@ def _camera_truth(
             'img_shape': IMAGE_HW,
             'sample_idx': index,
             'pad_shape': IMAGE_HW,
-            'scale_factor': np.ones(4, np.float32),
+            'scale_factor': np.ones(2, np.float32),
             'trans_mat': np.diag([0.25, 0.25, 1.0]).astype(np.float32),
             'affine_aug': False,
         }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdistill3d.bev import BEVGrid, constants
+from mmdistill3d.instances import objects_alone
 
 
 def class_gaussians(
@@ -67,6 +68,39 @@ def class_gaussians(
     index = plane[:, None].expand(-1, heatmap.shape[1])
     heatmap.scatter_reduce_(0, index, values.flatten(1), 'amax')
     return heatmap.view(len(boxes), len(classes), *size)
+
+
+def annotated_gaussians(
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    classes: Sequence[int],
+    size: tuple[int, int],
+    grid: BEVGrid,
+    min_overlap: float,
+    min_radius: int,
+    device: torch.device,
+) -> Tensor:
+    """Return :func:`class_gaussians` of annotated boxes on a device, without those of no size.
+
+    Args:
+        boxes: ``(N_i, 7+)`` for each sample, on any device.
+        labels: ``(N_i,)`` for each sample.
+        classes: As of :func:`class_gaussians`, and the following.
+        size: Likewise.
+        grid: Likewise.
+        min_overlap: Likewise.
+        min_radius: Likewise.
+        device: Where to draw.
+    """
+    return class_gaussians(
+        [objects_alone(part).to(device) for part in boxes],
+        [part.to(device) for part in labels],
+        classes,
+        size,
+        grid,
+        min_overlap,
+        min_radius,
+    )
 
 
 def _profile(centre: Tensor, radius: Tensor, cells: int) -> Tensor:

@@ -42,19 +42,23 @@ def annotated(
 def boxes_of(instances: Sequence[InstanceData]) -> list[Tensor]:
     """Return the boxes of each sample, ``(N, 7)``: x, y, z of the bottom, l, w, h in metres, yaw.
 
-    A box that is no object (:func:`are_objects`) is moved far away from every map, where it weighs
-    nothing; to leave it out would make the device tell how many are left.
+    A box that is no object is moved away, see :func:`objects_alone`.
 
     Raises:
         ValueError: The boxes are in camera coordinates.
     """
-    found = []
-    for item in instances:
-        boxes = _on_the_ground(item.bboxes_3d)[:, :7]
-        far = torch.ones_like(boxes)
-        far[:, :2] = _FAR_M
-        found.append(torch.where(are_objects(boxes)[:, None], boxes, far))
-    return found
+    return [objects_alone(on_the_ground(item.bboxes_3d)) for item in instances]
+
+
+def objects_alone(boxes: Tensor) -> Tensor:
+    """Return boxes ``(N, 7)`` of ``(N, 7+)``; one that is no object lies far away from every map.
+
+    There it weighs nothing; to leave it out would make the device tell how many are left.
+    """
+    boxes = boxes[:, :7]
+    far = torch.ones_like(boxes)
+    far[:, :2] = _FAR_M
+    return torch.where(are_objects(boxes)[:, None], boxes, far)
 
 
 def are_objects(boxes: Tensor) -> Tensor:
@@ -65,29 +69,29 @@ def are_objects(boxes: Tensor) -> Tensor:
     return boxes[:, :7].isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
 
 
-def predicted_boxes(predictions: Sequence[Any] | None, score_thr: float) -> list[Tensor]:
-    """Return the boxes that a teacher predicts above a score, ``(N, 7+)`` for each sample.
+def predicted(predictions: Sequence[Any] | None) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the boxes that a teacher predicts and their scores, ``(N, 7+)`` and ``(N,)`` each.
 
     Args:
         predictions: Samples with ``pred_instances_3d``.
-        score_thr: Score above which a box counts, if it is an object (:func:`are_objects`).
 
     Raises:
         ValueError: The teacher predicts no boxes, or boxes in camera coordinates.
     """
     if not predictions or not all(hasattr(s, 'pred_instances_3d') for s in predictions):
         raise ValueError('needs a teacher whose predict returns samples with pred_instances_3d')
-    found = []
-    for instances in (sample.pred_instances_3d for sample in predictions):
-        boxes = _on_the_ground(instances.bboxes_3d)
-        found.append(boxes[(instances.scores_3d > score_thr) & are_objects(boxes)])
-    return found
+    found = [sample.pred_instances_3d for sample in predictions]
+    return [on_the_ground(item.bboxes_3d) for item in found], [item.scores_3d for item in found]
 
 
-def _on_the_ground(boxes: Any) -> Tensor:
-    """Return boxes whose first two columns are the ground's x and y, as of LiDAR and depth boxes.
+def on_the_ground(boxes: Any) -> Tensor:
+    """Return the tensor of boxes whose first two columns are the ground's x and y.
 
-    Those of a camera have x and *z* there, of another origin, and turn the other way round.
+    Those of LiDAR and depth boxes are. Those of a camera have x and *z* there, of another origin,
+    and turn the other way round.
+
+    Raises:
+        ValueError: The boxes are in camera coordinates.
     """
     if isinstance(boxes, CameraInstance3DBoxes):
         raise ValueError(

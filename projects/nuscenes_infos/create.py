@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nuscenes_infos.files import locked, write_atomically
+from nuscenes_infos.files import locked, write_info_file
 from nuscenes_infos.infos import build_infos, serialize, split_scenes
 from nuscenes_infos.object_database import ObjectDatabase
 from nuscenes_infos.tables import NuScenesTables
@@ -66,7 +66,7 @@ def create_nuscenes(
             title = f'{split} infos' if progress else None
             infos = build_infos(tables, scenes, max_sweeps, progress=title)
             path = out / f'{tag}_infos_{split}.pkl'
-            state = _write_infos(path, serialize(infos), force)
+            state = write_info_file(path, serialize(infos), force)
             boxes = sum(len(frame['instances']) for frame in infos['data_list'])
             report(f'{path}: {len(infos["data_list"])} frames, {boxes} boxes, {state}')
         del tables, infos
@@ -74,18 +74,3 @@ def create_nuscenes(
             objects = ObjectDatabase(root, out, tag, max_sweeps)
             written = objects.write(workers, force, progress=progress)
             report(f'{objects.dbinfos}: {"written" if written else "complete already"}')
-
-
-def _write_infos(path: Path, content: bytes, force: bool) -> str:
-    """Write an info file if it is not there as it should be; returns what was done."""
-    if path.exists():
-        if path.read_bytes() == content:
-            return 'complete already'
-        if not force:
-            raise FileExistsError(
-                f'{path} is there already and differs: it was written by another tool or an '
-                'older version, or with other options. --force replaces it, --out-dir or '
-                '--extra-tag leave it'
-            )
-    write_atomically(path, content)
-    return 'written'

@@ -24,6 +24,28 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
 
 
+def write_info_file(path: Path, content: bytes, force: bool = False) -> str:
+    """Write an info file if it is not there as it should be.
+
+    Returns:
+        What was done, in a word or two.
+
+    Raises:
+        FileExistsError: Another one is there, and not ``force``.
+    """
+    if path.exists():
+        if path.read_bytes() == content:
+            return 'complete already'
+        if not force:
+            raise FileExistsError(
+                f'{path} is there already and differs: it was written by another tool or an '
+                'older version, or with other options. --force replaces it, --out-dir or '
+                '--extra-tag leave it'
+            )
+    write_atomically(path, content)
+    return 'written'
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one writer at a time work in a folder; the lock ends with the process."""

@@ -19,6 +19,7 @@ from mmdet3d.registry import DATASETS
 from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
+from nuscenes_infos.boxes import points_in_boxes
 from nuscenes_infos.classes import CLASSES
 from nuscenes_infos.files import write_atomically
 
@@ -33,7 +34,7 @@ _RECIPE = 'recipe.json'
 class ObjectDatabase:
     """The object database of a nuScenes training split, as ``DataBaseSampler`` reads it.
 
-    It holds one file of points for each object of the ten classes that is valid and has points:
+    It holds one file of points for each object of the classes that is valid and has points:
     float32 (N, 5) of x, y, z relative to the centre of the box's bottom, intensity and time lag;
     and ``<tag>_dbinfos_train.pkl``, the boxes by class.
 
@@ -46,12 +47,16 @@ class ObjectDatabase:
         out: Folder with the info files, which gets the database: the ``data_root`` of a sampler.
         tag: First word of the files' names.
         max_sweeps: Sweeps whose points join those of the key frame, at most.
+        classes: Names of the classes, in the order of their labels.
+        columns: Values of a point.
     """
 
     root: Path
     out: Path
     tag: str = 'nuscenes'
     max_sweeps: int = 10
+    classes: tuple[str, ...] = CLASSES
+    columns: int = 5
 
     @property
     def folder(self) -> Path:
@@ -92,7 +97,7 @@ class ObjectDatabase:
             (scratch / 'new').mkdir(parents=True)
             write_atomically(scratch / _RECIPE, json.dumps(recipe).encode())
         parts = self._write_parts(scratch, workers, progress)
-        objects = _merge(parts)
+        objects = _merge(parts, self.classes)
         write_atomically(scratch / 'new' / _RECIPE, json.dumps(recipe).encode())
         self.dbinfos.unlink(missing_ok=True)
         shutil.rmtree(scratch / 'old', ignore_errors=True)
@@ -102,6 +107,31 @@ class ObjectDatabase:
         write_atomically(self.dbinfos, pickle.dumps(objects, protocol=4))
         shutil.rmtree(scratch)
         return True
+
+    def dataset_config(self) -> dict[str, Any]:
+        """Config of the data set that gives the frames, without its infos and its pipeline."""
+        return {
+            'type': 'NuScenesDataset',
+            'data_root': str(self.root),
+            'data_prefix': {'pts': 'samples/LIDAR_TOP', 'sweeps': 'sweeps/LIDAR_TOP'},
+            'use_valid_flag': True,
+        }
+
+    def pipeline(self) -> list[dict[str, Any]]:
+        """What loads the points and boxes of a frame."""
+        columns = {'load_dim': self.columns, 'use_dim': self.columns}
+        sweeps = {
+            'type': 'LoadPointsFromMultiSweeps',
+            'sweeps_num': self.max_sweeps,
+            'pad_empty_sweeps': True,
+            'remove_close': True,
+            **columns,
+        }
+        return [
+            {'type': 'LoadPointsFromFile', 'coord_type': 'LIDAR', **columns},
+            *([sweeps] if self.max_sweeps else []),
+            {'type': 'LoadAnnotations3D', 'with_bbox_3d': True, 'with_label_3d': True},
+        ]
 
     def _recipe(self) -> dict[str, Any]:
         """What determines the content of the database."""
@@ -157,27 +187,12 @@ class _PartWriter:
     def __init__(self, database: ObjectDatabase, folder: Path) -> None:
         self.prefix = database.folder.name
         self.folder = folder
-        points = {'load_dim': 5, 'use_dim': 5}
-        sweeps = {
-            'type': 'LoadPointsFromMultiSweeps',
-            'sweeps_num': database.max_sweeps,
-            'pad_empty_sweeps': True,
-            'remove_close': True,
-            **points,
-        }
         with DefaultScope.overwrite_default_scope('mmdet3d'):
             self.dataset = DATASETS.build(
                 {
-                    'type': 'NuScenesDataset',
-                    'data_root': str(database.root),
+                    **database.dataset_config(),
                     'ann_file': str(database.infos.absolute()),
-                    'data_prefix': {'pts': 'samples/LIDAR_TOP', 'sweeps': 'sweeps/LIDAR_TOP'},
-                    'use_valid_flag': True,
-                    'pipeline': [
-                        {'type': 'LoadPointsFromFile', 'coord_type': 'LIDAR', **points},
-                        *([sweeps] if database.max_sweeps else []),
-                        {'type': 'LoadAnnotations3D', 'with_bbox_3d': True, 'with_label_3d': True},
-                    ],
+                    'pipeline': database.pipeline(),
                 }
             )
 
@@ -192,6 +207,7 @@ class _PartWriter:
         frame = self.dataset.pipeline(self.dataset.get_data_info(index))
         points = frame['points'].tensor.numpy()
         boxes = frame['gt_bboxes_3d'].tensor.numpy()
+        difficulty = frame['ann_info'].get('difficulty', np.zeros(len(boxes), int))
         inside = points_in_boxes(points, boxes)
         for number, (box, label, indices) in enumerate(
             zip(boxes, frame['gt_labels_3d'].tolist(), inside, strict=True)
@@ -210,37 +226,13 @@ class _PartWriter:
                 'gt_idx': number,
                 'box3d_lidar': box,
                 'num_points_in_gt': len(cut),
-                'difficulty': 0,
+                'difficulty': int(difficulty[number]),
             }
 
 
-def points_in_boxes(points: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
-    """Find the points in each box.
-
-    Args:
-        points: (P, 3+) x, y, z in metres.
-        boxes: (N, 7+) x, y, z of the centre of the bottom, length, width, height, yaw.
-
-    Returns:
-        For each box the indices of its points, ascending.
-    """
-    found = []
-    for x, y, z, length, width, height, yaw in boxes[:, :7].astype(np.float64):
-        reach = np.hypot(length, width) / 2
-        near = np.flatnonzero(
-            (np.abs(points[:, 0] - x) < reach) & (np.abs(points[:, 1] - y) < reach)
-        )
-        dx, dy, dz = (points[near, :3] - np.array([x, y, z])).T
-        along = np.cos(yaw) * dx + np.sin(yaw) * dy
-        across = np.cos(yaw) * dy - np.sin(yaw) * dx
-        inside = (np.abs(along) < length / 2) & (np.abs(across) < width / 2)
-        found.append(near[inside & (dz > 0) & (dz < height)])
-    return found
-
-
-def _merge(parts: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+def _merge(parts: Sequence[Path], classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """The entries of all parts by class, each object a group of its own."""
-    objects: dict[str, list[dict[str, Any]]] = {name: [] for name in CLASSES}
+    objects: dict[str, list[dict[str, Any]]] = {name: [] for name in classes}
     group = 0
     for part in parts:
         for entry in pickle.loads(part.read_bytes()):

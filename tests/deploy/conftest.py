@@ -7,12 +7,15 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from mmengine.registry import DefaultScope
 
 from deploy import bevfusion
 from deploy.bench import untrained
+from deploy.check import quiet_options
+from deploy.dense import OUTPUTS
 from deploy.export import export
 
 REPO = Path(__file__).resolve().parents[2]
@@ -49,6 +52,26 @@ def make(name: str, folder: Path, seed: int = 0):
                 head.conv_cls.weight *= 3
                 head.conv_cls.bias.fill_(-3.5)
     return detector
+
+
+def found(model, float_model, maps, lowest=0.0):
+    """Share of the 20 best boxes that have one of their class within half a metre.
+
+    Boxes below the score ``lowest`` are not asked for.
+    """
+    sessions = [
+        onnxruntime.InferenceSession(m.SerializeToString(), quiet_options())
+        for m in (float_model, model)
+    ]
+    hits = []
+    for bev in maps:
+        wanted, got = (session.run(list(OUTPUTS), {'bev': bev}) for session in sessions)
+        (boxes, scores, labels, _), (got_boxes, got_scores, got_labels, _) = wanted, got
+        for place in np.argsort(-scores)[:20]:
+            if scores[place] >= lowest:
+                away = np.hypot(*(got_boxes[:, :2] - boxes[place, :2]).T)
+                hits.append((away[(got_labels == labels[place]) & (got_scores > 0)] < 0.5).any())
+    return sum(hits) / len(hits)
 
 
 @pytest.fixture(scope='session')

@@ -3,17 +3,22 @@
 import json
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from nuscenes.eval.detection.constants import DETECTION_NAMES
 
+from deploy.check import quiet_options
 from deploy.evaluate import ExportedDetector, with_export
 from deploy.export import export
+from deploy.frames import clouds_of_config
 from deploy.loading import load_detector
+from deploy.precision import quantised
 from lidarsim import Parameters, generate_dataset
-from tests.deploy.conftest import REPO, street
+from tests.deploy.conftest import REPO, found, street
 
 TEACHER = REPO / 'configs/bevfusion/bevfusion_lidar_teacher_mini.py'
 
@@ -35,9 +40,9 @@ def teacher():
 
 @pytest.fixture(scope='module')
 def exported(teacher, tmp_path_factory):
-    """Its export."""
+    """Its export, of two files."""
     folder = tmp_path_factory.mktemp('export') / 'teacher'
-    return folder, export(teacher, folder, check=[street(20000)])
+    return folder, export(teacher, folder, form='split', check=[street(20000)])
 
 
 @pytest.fixture
@@ -91,6 +96,20 @@ def numbers_of(boxes):
             for box in boxes
         ]
     )
+
+
+def test_int8_finds_what_the_trained_detector_finds(exported, test_config, data):
+    sparse, dense = (onnx.load(exported[0] / name) for name in ('sparse.onnx', 'dense.onnx'))
+    session = onnxruntime.InferenceSession(sparse.SerializeToString(), quiet_options())
+    calibration, maps = (
+        [session.run(['bev'], {'points': cloud})[0] for cloud in clouds]
+        for clouds in (
+            clouds_of_config(test_config, 3, of_training=True),
+            clouds_of_config(test_config, 3),
+        )
+    )
+    model = quantised(dense, [{'bev': bev} for bev in calibration])
+    assert found(model, dense, maps, lowest=0.1) > 0.95
 
 
 def test_an_export_for_other_classes_is_refused(exported, test_config):

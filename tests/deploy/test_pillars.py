@@ -4,14 +4,20 @@ import copy
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.registry import DefaultScope
+from onnx import TensorProto
 
+from bevfusion.voxelize import Voxelization
 from deploy import pillars
 from deploy.check import match_boxes, predict
 from deploy.detector import DECODERS, Detector, circle_nms, intersections, rotated_nms
+from deploy.graph import Graph
+from deploy.pillar_net import pillar_map
+from deploy.voxeliser import VoxelGrid, voxelise
 
 
 def decoded(detector, maps):
@@ -39,22 +45,40 @@ def test_maps_are_those_of_torch(pillar_export):
         dict(legacy=True, with_distance=True),
         dict(legacy=False, with_distance=True, with_cluster_center=False),
         dict(legacy=True, with_voxel_center=False, feat_channels=(8, 6)),
+        dict(legacy=False, mode='avg', feat_channels=(8, 6)),
     ],
 )
-def test_features_of_pillars_are_those_of_mmdet3d(options):
-    from mmdet3d.models import PillarFeatureNet
+def test_pillars_are_those_of_mmdet3d(options):
+    from mmdet3d.models import PillarFeatureNet, PointPillarsScatter
 
-    rng = np.random.default_rng(0)
-    net = PillarFeatureNet(5, **{'feat_channels': (6,), **options}).eval()
-    counts = torch.tensor([4, 1, 2, 4])
-    voxels = torch.from_numpy(rng.standard_normal((4, 4, 5)).astype(np.float32))
-    voxels *= (torch.arange(4) < counts[:, None])[..., None]
-    coors = torch.from_numpy(rng.integers(0, 9, (4, 4)))
+    torch.manual_seed(0)
+    edges = (-4, -3, -1), (1, 1, 2), (8, 6, 1)
+    high = [low + size * n for low, size, n in zip(*edges, strict=True)]
+    options = {'feat_channels': (6,), **options}
+    net = PillarFeatureNet(
+        5, voxel_size=edges[1], point_cloud_range=[*edges[0], *high], **options
+    ).eval()
+    for layer in net.pfn_layers:  # with a bias, so that unused slots show
+        torch.nn.init.uniform_(layer.norm.bias, -1, 1)
+        torch.nn.init.uniform_(layer.norm.running_var, 0.5, 2)
+    points = np.random.default_rng(0).uniform(-4, 4, (160, 5)).astype(np.float32)
+    points[:, 2] /= 4
+    graph, grid = Graph(), VoxelGrid(*edges, max_points=4, max_voxels=40, columns=5)
+    cloud = graph.input('points', TensorProto.FLOAT, ['N', 5])
+    bev = pillar_map(graph, net, cloud, voxelise(graph, cloud, grid), grid)
+    graph.output('bev', bev, [1, 6, 6, 8])
+    session = onnxruntime.InferenceSession(graph.build('test').SerializeToString())
+    got = session.run(None, {'points': points})[0]
+
+    voxeliser = Voxelization(edges[1], [*edges[0], *high], 4, 40).eval()
+    voxels, cells, counts = voxeliser(torch.from_numpy(points))
+    assert counts.min() < 4 and (counts == 4).any()
+    coors = torch.nn.functional.pad(cells.flip(1), (1, 0))
+    scatter = PointPillarsScatter(6, (6, 8))
     with torch.no_grad():
-        got = pillars.pillar_features(net, voxels, counts, coors)
-        wanted = net(voxels.clone(), counts, coors)  # it writes into what it gets
-    assert got.shape == wanted.shape == (4, 6)
-    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+        wanted = scatter(net(voxels.clone(), counts, coors), coors, 1)
+    np.testing.assert_allclose(got, wanted.numpy(), atol=1e-5)
+    assert np.abs(got).max() > 0.1
 
 
 def test_boxes_are_those_of_mmdet3d(pillar_export, clouds):

@@ -1,34 +1,17 @@
 """INT8 and float16 dense parts."""
 
-import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from deploy import bevfusion
-from deploy.check import quiet_options
 from deploy.precision import halved, quantised
+from tests.deploy.conftest import found
 
 
 @pytest.fixture(scope='module')
 def maps(student, clouds):
     """The encoder's map of each cloud."""
     return [bevfusion.torch_layers(student.model, cloud)[bevfusion.ENCODER] for cloud in clouds]
-
-
-def found(model, float_model, maps):
-    """Share of the 20 best boxes that have one of their class within half a metre."""
-    sessions = [
-        onnxruntime.InferenceSession(m.SerializeToString(), quiet_options())
-        for m in (float_model, model)
-    ]
-    hits = 0
-    for bev in maps:
-        wanted, got = (session.run(None, {'bev': bev}) for session in sessions)
-        for place in np.argsort(-wanted[1])[:20]:
-            away = np.hypot(*(got[0][:, :2] - wanted[0][place, :2]).T)
-            hits += (away[(got[2] == wanted[2][place]) & (got[1] > 0)] < 0.5).any()
-    return hits / (20 * len(maps))
 
 
 def test_int8_convolutions_find_the_same_boxes_and_the_heatmap_stays_float(parts, maps):
@@ -49,7 +32,7 @@ def test_int8_convolutions_find_the_same_boxes_and_the_heatmap_stays_float(parts
     assert sum(scales.values()) == 10
     assert not any(is_int8 for name, is_int8 in scales.items() if 'heatmap' in name)
     assert model.ByteSize() < dense.ByteSize()
-    assert found(model, dense, maps) >= 0.7  # untrained, most scores are nearly equal
+    assert found(model, dense, maps) >= 0.8  # of random weights; a trained one's: test_evaluate
 
 
 def test_int8_without_frames_is_refused(parts):
@@ -64,7 +47,7 @@ def test_float16_keeps_the_boxes_that_the_plain_converter_loses(parts, maps):
     plain = onnx.ModelProto()
     plain.CopyFrom(dense)
     plain = convert_float_to_float16(plain, keep_io_types=True)
-    assert found(plain, dense, maps) == 0
+    assert found(plain, dense, maps) < 0.2
     half = halved(dense)
     onnx.checker.check_model(half)
     assert half.ByteSize() < 0.7 * dense.ByteSize()

@@ -41,9 +41,11 @@ def test_voxels_are_those_of_the_torch_voxeliser(number):
     if number > 10:
         points[3, 0], points[5, 1], points[6] = np.nan, np.inf, 1e30
     graph = Graph()
-    voxels = voxelise(graph, graph.input('points', TensorProto.FLOAT, ['N', 5]), GRID)
-    graph.output('points_of_voxels', voxels.points, ['M', 3, 5])
-    graph.output('means', voxels.means(), ['M', 5])
+    cloud = graph.input('points', TensorProto.FLOAT, ['N', 5])
+    voxels = voxelise(graph, cloud, GRID)
+    kept_points = cloud.take(voxels.rows)
+    graph.output('slots', voxels.table(kept_points, 5), ['M', 3, 5])
+    graph.output('means', voxels.means(kept_points, 5), ['M', 5])
     graph.output('cells', voxels.cells, ['M'], TensorProto.INT64)
     graph.output('counts', voxels.counts, ['M'], TensorProto.INT64)
     got = run(graph, points=points)
@@ -56,7 +58,7 @@ def test_voxels_are_those_of_the_torch_voxeliser(number):
     assert number < 3000 or len(order) == GRID.max_voxels  # the limit is tested too
     np.testing.assert_array_equal(got['cells'], keys[order])
     np.testing.assert_array_equal(got['counts'], counts[order])
-    np.testing.assert_array_equal(got['points_of_voxels'], kept[order])
+    np.testing.assert_array_equal(got['slots'], kept[order])
     np.testing.assert_allclose(got['means'], kept[order].sum(1) / counts[order, None], rtol=1e-6)
 
 

@@ -155,8 +155,11 @@ def test_a_batch_without_sample_idx_says_where_to_add_it(distiller_config, crd_l
     distiller = build(distiller_config(links=dict(crd=crd_link)))
     for sample in batch['data_samples']:
         del sample.sample_idx
-    with pytest.raises(ValueError, match=r"'sample_idx' to meta_keys"):
+    with pytest.raises(ValueError, match=r"'sample_idx' to meta_keys.*tuples.*sample_idx=index"):
         distiller(**batch, mode='loss')
+    for index, sample in enumerate(batch['data_samples']):
+        sample.set_metainfo(dict(sample_idx=index))
+    assert distiller(*batch.values(), mode='loss')['distill/crd'] > 0  # as tuples are given
 
 
 def test_several_teachers_each_teach_their_links(distiller_config, teacher_file, batch):

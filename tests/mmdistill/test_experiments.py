@@ -93,12 +93,14 @@ def tiny(tmp_path):
 def test_what_is_finished_is_not_done_again_and_another_config_is_refused(tiny, tmp_path):
     said = []
     runs = plan([str(tiny)], [0], tmp_path / 'runs')
-    run(runs, said.append)
+    run(runs, said.append, seconds={runs[0].folder: 5.0}, verbose=False)
     results = runs[0].folder / 'results.json'
     written = results.stat().st_mtime_ns
     run(runs, said.append)
     assert results.stat().st_mtime_ns == written
-    assert 'already done' in said[1] and 'already done' not in said[0]
+    begins, ends, again = said
+    assert 'tiny.py' in begins and 'done in' in ends and 'already done' in again
+    assert 'Epoch(train)' in (runs[0].folder / 'console.log').read_text()
     other = plan([str(tiny)], [0], tmp_path / 'runs', {'optim_wrapper.optimizer.lr': 0.5})
     with pytest.raises(ValueError, match='holds a run of another config'):
         run(other, said.append)

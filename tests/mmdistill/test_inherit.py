@@ -271,11 +271,21 @@ class TestHook:
         expected = torch.load(teacher_file)['state_dict']['backbone.stem.weight'][:8]
         assert torch.equal(student.backbone.stem.weight, expected)
 
-    def test_a_loaded_checkpoint_is_overwritten_with_a_warning(self, train, tmp_path):
+    def test_training_warns_that_it_overwrites_what_was_loaded_and_a_test_does_not(
+        self, train, distiller_config, tmp_path
+    ):
         train()
-        train('again', load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
-        log = next((tmp_path / 'again').glob('*/*.log')).read_text()
-        assert 'TeacherInitHook overwrites what was loaded' in log
+        loaded = dict(load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
+        train('again', **loaded)
+        hooks = [dict(type='DistillHook'), dict(type='TeacherInitHook')]
+        config = runner_config(tmp_path / 'test', distiller_config(), custom_hooks=hooks, **loaded)
+        Runner.from_cfg(config).test()
+        warned = [
+            'TeacherInitHook overwrites what was loaded' in log.read_text()
+            for name in ('again', 'test')
+            for log in (tmp_path / name).glob('*/*.log')
+        ]
+        assert warned == [True, False]
 
     def test_an_unknown_teacher_is_an_error(self, train):
         with pytest.raises(ValueError, match=r"asks for teacher 'big'; there is \['teacher'\]"):

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from mmdistill.memory import ContrastMemory, noise_contrastive_loss
+from mmdistill.memory.nce import drawn_terms, negative_terms
 
 N, D, K, B, T = 23, 8, 40, 5, 0.1
 
@@ -207,6 +208,21 @@ def test_cells_have_rows_of_their_own():
         loss(student, teacher, sample_idx=torch.tensor([4, 1]))
     with pytest.raises(ValueError, match="add 'sample_idx' to meta_keys"):
         loss(student, teacher)
+
+
+@pytest.mark.parametrize('chunk_size', [1, 7, 100])
+@pytest.mark.parametrize('weighed', [False, True])
+def test_gathered_draws_are_the_counted_rows(problem, chunk_size, weighed):
+    anchors, bank, _ = problem
+    draws = torch.randint(N, (B, K))
+    weights = torch.rand(B, K, dtype=torch.float64) if weighed else None
+    counts = torch.zeros(B, N, dtype=torch.float64).scatter_add_(
+        1, draws, torch.ones(B, K, dtype=torch.float64) if weights is None else weights
+    )
+    gathered = drawn_terms(anchors, bank, draws, 1 / T, 1.3, weights, chunk_size)
+    counted = negative_terms(anchors, bank, 1 / T, 1.3, counts)
+    torch.testing.assert_close(gathered.loss, counted.loss, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gathered.grad, counted.grad, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize('counts', [False, True])

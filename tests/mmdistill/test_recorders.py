@@ -134,7 +134,7 @@ class Tail(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(2, 2)
-        self.fails, self.repeats = False, False
+        self.fails, self.repeats, self.writes = False, False, False
 
     def forward(self, inputs):
         try:
@@ -143,6 +143,8 @@ class Tail(nn.Module):
             return 'absorbed'
         if self.repeats:
             inputs = self.layer(inputs)
+        if self.writes:
+            inputs.mul_(0)
         if self.fails:
             raise ArithmeticError('behind the last layer')
         return inputs
@@ -158,6 +160,15 @@ def read(recorder, size=3):
 def test_what_fails_behind_the_last_layer_is_not_needed():
     model = Tail()
     model.fails = True
+    recorder = FeatureRecorder(model, ['layer'])
+    for _ in range(3):
+        torch.testing.assert_close(read(recorder), model.layer(torch.ones(3, 2)))
+
+
+def test_what_is_written_behind_the_last_layer_is_not_seen():
+    """Also in the passes that run on to count calls: heads decode into their answers."""
+    model = Tail()
+    model.writes = True
     recorder = FeatureRecorder(model, ['layer'])
     for _ in range(3):
         torch.testing.assert_close(read(recorder), model.layer(torch.ones(3, 2)))

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 
 from mmdistill import Teacher
 from mmdistill.teacher import load_strictly
+from tests.mmdistill.tiny import TinyClassifier
 
 WIDE = dict(type='TinyClassifier', width=16)
 
@@ -90,3 +93,36 @@ def test_fingerprint_tells_weights_and_configs_apart(teacher_file):
     content['state_dict']['head.bias'][0] += 1e-6
     torch.save(content, teacher_file)
     assert first != Teacher(WIDE, str(teacher_file)).fingerprint()
+
+
+def test_what_a_teacher_writes_into_its_input_the_student_does_not_see():
+    @MODELS.register_module(force=True)
+    class WritesIntoItsInput(TinyClassifier):
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            inputs['image'].mul_(0)
+            return super().forward(inputs.pop('image'), data_samples, mode)
+
+    teacher = Teacher(dict(type='WritesIntoItsInput'), allow_random_weights=True)
+    teacher.watch(['head'])
+    inputs = dict(image=torch.ones(2, 3, 8, 8))
+    for _ in range(2):
+        with teacher.run(inputs=inputs, data_samples=[BaseDataElement()] * 2) as recording:
+            assert recording['head'].shape == (2, 4)
+    assert torch.equal(inputs['image'], torch.ones(2, 3, 8, 8))
+
+
+def test_a_teacher_that_predicts_in_windows_runs_on_whole_samples():
+    @MODELS.register_module(force=True)
+    class Slides(TinyClassifier):
+        test_cfg = dict(mode='slide')
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            inputs = inputs[..., :4, :4] if mode == 'predict' else inputs
+            return super().forward(inputs, data_samples, mode)
+
+    teacher = Teacher(dict(type='Slides'), allow_random_weights=True)
+    teacher.watch(['backbone[1]'])
+    with teacher.run(inputs=torch.ones(2, 3, 8, 8)) as recording:
+        assert recording['backbone[1]'].shape == (2, 8, 8, 8)
+    with pytest.raises(ValueError, match="need the teacher's predictions.*'tensor'"):
+        teacher.demand_predictions()

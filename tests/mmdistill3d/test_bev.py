@@ -96,6 +96,22 @@ class TestGrid:
         assert weights.flatten().tolist() == inside.flatten().float().tolist()
         assert weights.sum() > 5
 
+    def test_a_gaussian_is_turned_with_its_box(self, axes):
+        mask = MODELS.build(
+            dict(type='BoxMask', point_cloud_range=RANGE, axes=axes, shape='gaussian')
+        )
+        weights = mask(torch.zeros(1, 4, *SIZE[axes]), data_samples=[sample_of(CAR, CONE)])
+        centers = BEVGrid(RANGE, axes).centers_m(SIZE[axes], torch.zeros((), dtype=torch.float64))
+        expected = torch.zeros(SIZE[axes], dtype=torch.float64)
+        for x, y, _, length, width, _, yaw, *_ in (CAR, CONE):
+            least = math.sqrt(0.5)  # of cells of one metre
+            turn = torch.tensor([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+            halves = torch.tensor([max(length / 2, least), max(width / 2, least)])
+            reach = (centers - torch.tensor([x, y])) @ turn.double() / halves.double()
+            peak = torch.exp(-2 * reach.square().sum(-1)) * (reach.abs() <= 2).all(-1)
+            expected = expected.maximum(peak / peak.sum())
+        torch.testing.assert_close(weights[0, 0].double(), expected, rtol=1e-5, atol=1e-7)
+
 
 def test_points_of_a_box_agree_with_mmdet3ds_corners():
     boxes = torch.tensor([CAR])

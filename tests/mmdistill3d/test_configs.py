@@ -6,7 +6,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmdistill import read_student_config
 from tests.mmdistill3d.conftest import CONFIGS, load
 
-FOLDERS = ('bevfusion', 'centerpoint', 'pointpillars', 'distill')
+FOLDERS = ('bevfusion', 'centerpoint', 'pointpillars', 'second', 'distill')
 NAMES = sorted(str(p.relative_to(CONFIGS)) for f in FOLDERS for p in (CONFIGS / f).glob('*.py'))
 
 

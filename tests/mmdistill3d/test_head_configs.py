@@ -70,3 +70,18 @@ def test_the_link_alone_trains_the_head(distiller, raw_batch):
     distiller(**data, mode='loss')['distill/head_kd'].backward()
     head = distiller.student.pts_bbox_head
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
+
+
+@pytest.mark.parametrize('name', ['votenet_kd_sunrgbd', 'fcos3d_kd_nus', 'smoke_kd_kitti'])
+def test_configs_of_heads_on_points_and_images_fit_their_detectors(name):
+    """A step of each kind of head is in ``test_families.py``."""
+    model = load(f'distill/heads/{name}.py').model
+    checkpoint = model.teacher.pop('checkpoint')
+    model.teacher.allow_random_weights = True
+    distiller = MODELS.build(model)
+    assert checkpoint.startswith('checkpoints/')
+    widths = [
+        sum(p.numel() for p in part.parameters())
+        for part in (distiller.student, distiller.teachers['teacher'].model)
+    ]
+    assert widths[0] < widths[1]

@@ -25,7 +25,7 @@ def test_the_file_is_small_and_the_one_that_its_note_describes():
     assert len(content) <= 4e6
     assert hashlib.sha256(content).hexdigest() == note['sha256']
     assert {'command', 'commit', 'seed', 'metrics'} <= set(note)
-    assert {'mAP', 'NDS'} <= set(note['metrics'])
+    assert note['finished'] and note['metrics']['mAP'] > 0.9
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +76,7 @@ def matches(frames, wanted=None, reach_m=1.5):
 def test_it_finds_most_objects_that_have_some_points(frames):
     pairs, total = matches(frames)
     assert total > 50
-    assert len(pairs) > 0.75 * total
+    assert len(pairs) > 0.9 * total
 
 
 @pytest.mark.slow
@@ -84,4 +84,14 @@ def test_it_sees_front_and_back_of_cars(frames):
     pairs, _ = matches(frames, 'car')
     turned = np.abs(np.angle(np.exp(1j * (pairs[:, 0, 6] - pairs[:, 1, 6]))))
     assert len(pairs) > 20
-    assert np.mean(turned > np.pi / 2) < 0.25  # of guesses, half are
+    assert np.mean(turned > np.pi / 2) < 0.05  # of guesses, half are
+
+
+@pytest.mark.slow
+def test_it_sees_how_fast_and_where_cars_move(frames):
+    pairs, _ = matches(frames, 'car')
+    found, true = pairs[:, 0, 7:9], pairs[:, 1, 7:9]
+    moving = np.linalg.norm(true, axis=1) > 1
+    assert moving.sum() > 5
+    error = np.linalg.norm(found - true, axis=1)[moving]
+    assert np.median(error) < 0.5 * np.median(np.linalg.norm(true[moving], axis=1))

@@ -1,11 +1,14 @@
 """tools/train.py and tools/test.py keep the stock interface and stop early with a cure."""
 
 import json
+import os
 import re
 import shutil
 
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
+from mmdistill.utils.work_dir import only_run_in
 from tests.tools.conftest import ToyProject
 
 SHORT = ('--cfg-options', 'train_cfg.max_epochs=1')
@@ -18,7 +21,44 @@ def trained(tmp_path_factory):
     result = project.tool('train.py', 'toy.py', '--work-dir', 'run', '--preflight', *SHORT)
     assert result.returncode == 0, result.stdout
     assert 'the run can start' in result.stdout
+    project.output = result.stdout
     return project
+
+
+def test_a_run_says_where_it_comes_from_and_logs_to_tensorboard_under_the_same_names(trained):
+    folder = trained.folder / 'run'
+    origin = json.loads((folder / 'origin.json').read_text())
+    assert {'commit', 'machine', 'torch', 'command'} <= set(origin)
+    assert 'train.py toy.py --work-dir run' in origin['command']
+    (events,) = folder.glob('*/vis_data/events.*')
+    found = event_accumulator.EventAccumulator(str(events)).Reload()
+    (logged,) = folder.glob('*/vis_data/scalars.json')
+    first = json.loads(logged.read_text().splitlines()[0])
+    assert {'loss', 'lr', 'Toy/NDS'} <= set(found.Tags()['scalars'])
+    assert found.Scalars('loss')[0].value == pytest.approx(first['loss'])
+
+
+def test_a_report_of_the_run_is_one_file(trained):
+    result = trained.tool('report.py', 'run', '--frames', '0', '--out', 'pages/report.html')
+    assert result.returncode == 0, result.stdout
+    page = (trained.folder / 'pages' / 'report.html').read_text()
+    origin = json.loads((trained.folder / 'run' / 'origin.json').read_text())
+    assert f'<td>{origin["commit"]}</td>' in page and '<td>0.500</td>' in page
+    result = trained.tool('report.py', 'nowhere', '--out', 'report.html')
+    assert 'nowhere does not exist' in result.stdout and 'Traceback' not in result.stdout
+
+
+def test_warnings_of_mmengine_that_nobody_can_act_on_are_not_shown(trained):
+    assert 'Saving checkpoint' in trained.output
+    assert 'will be deprecated' not in trained.output
+
+
+def test_a_second_training_in_a_work_dir_says_which_process_works_there(trained):
+    with only_run_in(trained.folder / 'run'):
+        result = trained.tool('train.py', 'toy.py', '--work-dir', 'run')
+    assert result.returncode == 1
+    assert f'run is being written by process {os.getpid()} on this machine' in result.stdout
+    assert 'Traceback' not in result.stdout
 
 
 def test_training_resumes_from_its_own_checkpoint(trained):

@@ -11,11 +11,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import Runner
 
-from mmdistill.analysis.classifiers import as_markdown, read_runs
+from mmdistill.analysis.classifiers import as_markdown, evaluate_weights, read_runs
 from mmdistill.analysis.comparison import measure
 from mmdistill.analysis.frames import load_frames, load_model
 from mmdistill.analysis.layers import list_layers
 from mmdistill.apis.preflight import Verdict, preflight
+from mmdistill.report import build_page, render
+from mmdistill.report import read_runs as read_report_runs
 from videocls.contact_sheet import draw_contact_sheet, predict
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'video'
@@ -133,6 +135,35 @@ def test_models_are_compared_and_tabulated(runs, read):
     assert lines[2].startswith('| Teacher | 0.4') and lines[3].startswith('| Student | 0.0')
     with pytest.raises(FileNotFoundError, match=r'no results of Nobody: .*nowhere'):
         read_runs({'Nobody': 'nowhere'})
+
+
+def test_weights_that_ship_are_a_row_without_a_run(runs, read, tmp_path):
+    weights = tmp_path / 'teacher.pth'
+    weights.write_bytes((runs['Teacher'] / 'model_best.pth').read_bytes())
+    weights.with_suffix('.json').write_text(json.dumps(dict(seed=7)))
+    evaluate_weights(read('clip_teacher_mini'), weights, tmp_path / 'shipped')
+    shipped = read_runs(dict(Teacher=tmp_path / 'shipped'))['Teacher']
+    assert shipped['test'] == read_runs(runs)['Teacher']['test']
+    assert shipped['software']['seed'] == 7
+
+
+def test_a_report_shows_confusions_in_place_of_boxes(runs):
+    found = read_report_runs([str(folder) for folder in runs.values()])
+    assert [run.role for run in found] == ['teacher', 'distilled']
+    page = build_page(found, frames=2, device='cpu')
+    sections = {section.key: section for section in page.sections}
+    table, *plots = sections['results'].blocks
+    assert list(table.head)[1:3] == ['top1', 'top5'] and 'ms / sample' in table.head
+    assert [plot.label for plot in plots] == [
+        'Confusion matrix of Teacher',
+        'Confusion matrix of Student, distilled',
+    ]
+    assert 'sit_down' in plots[0].svg
+    assert [row.name for row in sections['links'].blocks[0].rows] == ['feature', 'response']
+    assert 'no link joins maps' in ' '.join(sections['features'].notes)
+    assert 'linear CKA' in sections['features'].blocks[0].svg
+    assert 'pictures' not in sections
+    assert render(page).count('<svg') == 4  # two confusions, curves, similarities
 
 
 def test_a_contact_sheet_shows_clips_with_the_weights_of_their_frames(read, tmp_path):

@@ -25,7 +25,7 @@ from mmengine.utils import ProgressBar
 
 from mmdistill.analysis.comparison import as_markdown, measure, write
 from mmdistill.analysis.frames import load_frames, load_model
-from mmdistill.analysis.results import read_result
+from mmdistill.analysis.results import DETECTION, read_result
 from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.apis import add_cfg_options, check_data, load_config
 
@@ -40,7 +40,8 @@ def main() -> None:
         configs = [load_config(path, args.cfg_options) for path in args.configs]
         if not args.points:
             check_data(configs[0], loaders=('test_dataloader',))
-        accuracies = [read_result(result) for result in args.results or [None] * len(names)]
+        results = args.results or [None] * len(names)
+        accuracies = [read_result(path, args.metrics) for path in results]
     init_default_scope(configs[0].get('default_scope', 'mmdet3d'))
     checkpoints = args.checkpoints or nothing
     models = [load_model(cfg, path) for cfg, path in zip(configs, checkpoints, strict=True)]
@@ -55,10 +56,10 @@ def main() -> None:
     }
     frames = ', '.join(path.name for path in args.points or ()) or f'{len(batches)} frames'
     run = {**describe_run(), 'frames': frames}
-    table = as_markdown(rows, run)
+    table = as_markdown(rows, run, args.metrics)
     print(f'\n\n{table}')
     if args.out:
-        write(args.out, rows, run)
+        write(args.out, rows, run, args.metrics)
     if args.update_readme:
         update_readme(args.update_readme, table, marker=MARKER)
 
@@ -95,6 +96,7 @@ def parse_args() -> argparse.Namespace:
         help='one a config and then one an export: the metrics file or work dir of its evaluation '
         'by test.py or evaluate_export.py, or -',
     )
+    parser.add_argument('--metrics', nargs='+', default=DETECTION, help='read from the results')
     parser.add_argument(
         '--points',
         nargs='+',
@@ -113,10 +115,8 @@ def parse_args() -> argparse.Namespace:
     )
     add_cfg_options(parser, 'entries to override in every config')
     args = parser.parse_args()
-    for name, number in (
-        ('checkpoints', len(args.configs)),
-        ('results', len(args.configs) + len(args.exports)),
-    ):
+    numbers = dict(checkpoints=len(args.configs), results=len(args.configs) + len(args.exports))
+    for name, number in numbers.items():
         given = getattr(args, name)
         if given and len(given) != number:
             parser.error(f'{number} models but {len(given)} {name}')

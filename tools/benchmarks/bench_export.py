@@ -56,10 +56,12 @@ def main() -> None:
                 print(section, name, json.dumps(rows[name]), flush=True)
     tables = as_markdown(results)
     print(tables)
-    if args.update_readme:
+    if args.update_readme and set(args.only) != {'deploy'}:
         update_readme(ROOT / 'projects/deploy/README.md', tables, marker='bench-export')
-        if 'deploy' in results:
-            text = f'{deploy_table(results["deploy"])}\n\n{origin_of_deploy_table(results)}'
+    if 'deploy' in args.only and results.get('deploy'):
+        text = f'{deploy_table(results["deploy"])}\n\n{origin_of_deploy_table(results)}'
+        print(text)
+        if args.update_readme:
             update_readme(ROOT / 'README.md', text, marker='deploy-table')
 
 

@@ -1,12 +1,15 @@
 """Measure what a distillation step costs beside the student's step and the teacher's forward pass.
 
 The three are run in turn on the same batches, so that a busy machine slows all alike; medians are
-printed with their ratio step / (student + teacher), which should stay near 1. Peak memory is taken
-from further processes, each of which runs one part alone. With ``--frame`` the batch is one frame
-of an info file, so that a full-size config is measured without its data set.
+printed, and the median over the batches of the ratio step / (student + teacher), which should stay
+below 1. With one thread the times are the processor's, so that other processes disturb less. With
+``--before`` the step takes a turn more, in which teacher, student and links share no more than the
+voxels. Peak memory is taken from further processes, each of which runs one part alone. With
+``--frame`` the batch is one frame of an info file, so that a full-size config is measured without
+its data set.
 
 Example:
-    python tools/benchmarks/bench_step.py configs/distill/bevfusion_crd_mini.py
+    python tools/benchmarks/bench_step.py configs/distill/bevfusion_best_mini.py --before
     python tools/benchmarks/bench_step.py configs/distill/bevfusion_crd.py \
         --frame ../shared/data/nuscenes/n015-2018-07-24-11-22-45+0800.pkl --steps 2 --warm-up 1
 """
@@ -14,6 +17,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -22,6 +26,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 from tools._start import prepare_process
@@ -41,6 +46,7 @@ from mmdistill.analysis.memory import resident_bytes
 from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.analysis.timing import milliseconds
 from mmdistill.apis import add_cfg_options, check_data, load_config
+from mmdistill.memo import directly
 from mmdistill.utils.dataset import original_length
 from mmdistill3d.analysis.sweeps import load_frame
 
@@ -49,7 +55,9 @@ LABELS = {
     'student': "the student's step alone",
     'teacher': "the teacher's forward pass to its last linked layer",
     'distillation': 'the distillation step',
+    'before': 'the distillation step that shares voxels alone',
 }
+RATIOS = {'distillation': 'ratio', 'before': 'ratio_before'}
 MIB = 2**20
 
 
@@ -61,6 +69,8 @@ def main() -> None:
         return
     batches, num_samples = open_batches(cfg, args.frame)
     parts = build_parts(cfg, num_samples)
+    if args.before:
+        parts['before'] = sharing_voxels_alone(parts['distillation'])
     times = measure(parts, batches, args.steps, args.warm_up)
     models = () if args.no_memory else ('student', 'teacher', 'distillation')
     memory = {name: memory_alone(name) for name in models}
@@ -81,6 +91,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--warm-up', type=int, default=2, help='how often before that; at least 1')
     parser.add_argument(
         '--frame', type=Path, help='info file whose first frame is the batch; its points lie beside'
+    )
+    parser.add_argument(
+        '--before', action='store_true', help='also time the step that shares voxels alone'
     )
     parser.add_argument('--no-memory', action='store_true', help='times alone')
     parser.add_argument('--memory-of', choices=LABELS, help=argparse.SUPPRESS)
@@ -159,6 +172,19 @@ def build_parts(
     return parts
 
 
+def sharing_voxels_alone(step: Callable[[dict], Any]) -> Callable[[dict], Any]:
+    """The step that finds each rulebook for each model, and draws for each link."""
+
+    def run(batch: dict) -> None:
+        with (
+            patch('mmdistill.distiller.shared_rulebooks', contextlib.nullcontext),
+            patch('mmdistill.step.Memo', lambda: directly),
+        ):
+            step(batch)
+
+    return run
+
+
 def measure(
     parts: dict[str, Callable[[dict], Any]], batches: Iterator[dict], repeats: int, warm_up: int
 ) -> dict[str, list[float]]:
@@ -167,7 +193,8 @@ def measure(
     for number in range(warm_up + repeats):
         batch = next(batches)
         for name, run in parts.items():
-            took, _ = milliseconds(partial(run, batch))
+            clock, processor = milliseconds(partial(run, batch))
+            took = processor if torch.get_num_threads() == 1 and not _on_cuda() else clock
             if number >= warm_up:
                 times[name].append(took)
     return times
@@ -193,7 +220,7 @@ def peak_memory(cfg: Config, args: argparse.Namespace) -> float:
     run = build_parts(cfg, num_samples, only=args.memory_of)[args.memory_of]
     for _ in range(2):
         run(batch)
-    if torch.cuda.is_available():
+    if _on_cuda():
         return torch.cuda.max_memory_allocated() / MIB
     return (resident_bytes(peak=True) - before) / MIB
 
@@ -209,7 +236,11 @@ def summarize(
     result['batch_size'] = 1 if args.frame else cfg.train_dataloader.batch_size
     result |= {f'{name}_ms': statistics.median(values) for name, values in times.items()}
     result |= {f'{name}_mib': value for name, value in memory.items()}
-    result['ratio'] = result['distillation_ms'] / (result['student_ms'] + result['teacher_ms'])
+    for part in RATIOS:
+        if part in times:
+            rounds = zip(times[part], times['student'], times['teacher'], strict=True)
+            ratios = [step / (student + teacher) for step, student, teacher in rounds]
+            result[RATIOS[part]] = statistics.median(ratios)
     return result
 
 
@@ -223,13 +254,20 @@ def as_markdown(result: dict[str, Any], times: dict[str, list[float]]) -> str:
         used = f'{result[f"{name}_mib"]:.0f}' if f'{name}_mib' in result else ''
         memory = f' {used} |' if has_memory else ''
         lines.append(f'| {LABELS[name]} | {_median(values)} |{memory}')
+    ratios = [('distillation', result['ratio'])]
+    if 'ratio_before' in result:
+        ratios.append(('sharing voxels alone', result['ratio_before']))
     lines += [
-        f'| **ratio**: distillation / (student + teacher) | {result["ratio"]:.3f} |'
-        + (' |' if has_memory else ''),
+        f'| **ratio**: {name} / (student + teacher) | {ratio:.3f} |' + (' |' if has_memory else '')
+        for name, ratio in ratios
+    ]
+    rounds = len(times['distillation'])
+    note = f' {rounds} rounds; times of the processor.' if torch.get_num_threads() == 1 else ''
+    lines += [
         '',
         f'`tools/benchmarks/bench_step.py {result["command"]}` at commit {result["commit"]}, batch '
         f'of {result["batch_size"]}, on {result["date"]}: {result["machine"]}, '
-        f'{result["device"]}, torch {result["torch"]}.',
+        f'{result["device"]}, torch {result["torch"]}.{note}',
         '',
     ]
     return '\n'.join(lines)
@@ -238,6 +276,10 @@ def as_markdown(result: dict[str, Any], times: dict[str, list[float]]) -> str:
 def _step_of(model: Any, cfg: Config) -> Callable[[dict], Any]:
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     return lambda batch: model.train_step(batch, optimizer)
+
+
+def _on_cuda() -> bool:
+    return torch.cuda.is_available()
 
 
 def _endless(batches: Any) -> Iterator[dict]:
@@ -255,7 +297,8 @@ def _median(values: list[float]) -> str:
 def _shown_arguments(args: argparse.Namespace) -> list[str]:
     frame = ['--frame', args.frame.name] if args.frame else []
     options = [f'{key}={value}' for key, value in (args.cfg_options or {}).items()]
-    return [args.config, *frame, *(['--cfg-options', *options] if options else [])]
+    before = ['--before'] if args.before else []
+    return [args.config, *frame, *before, *(['--cfg-options', *options] if options else [])]
 
 
 if __name__ == '__main__':

@@ -200,6 +200,64 @@ def anchor_head(size: tuple[int, ...]) -> Case:
     )
 
 
+def image_head(family: str, levels: int, what: str) -> Callable[[tuple[int, ...]], Case]:
+    """Outputs of the head of a family of MMDetection3D, on maps of each level."""
+
+    def make(size: tuple[int, ...]) -> Case:
+        from mmdet3d.registry import MODELS
+
+        from mmdistill3d.analysis.families import choose
+
+        config = choose([family])[0].model().bbox_head
+        config.update(in_channels=size[1], train_cfg=None, test_cfg=None)
+        model = nn.Module()
+        model.bbox_head = MODELS.build(config)
+
+        def outputs() -> tuple[list[Tensor], ...]:
+            maps = [torch.randn(*size[:2], *(n // 2**i for n in size[2:])) for i in range(levels)]
+            with torch.no_grad():
+                found = model.bbox_head(maps)
+            return tuple([part.requires_grad_() for part in level] for level in found)
+
+        models = dict(student_model=model, teacher_model=model)
+        return Case(outputs(), outputs(), context=models, what=what)
+
+    return make
+
+
+def proposals(size: tuple[int, ...]) -> Case:
+    """Outputs of VoteNet's head, 256 proposals of a frame."""
+    from mmdet3d.registry import TASK_UTILS
+
+    number, kinds, bins = 256, 10, 12
+    model = nn.Module()
+    model.bbox_head = nn.Module()
+    model.bbox_head.bbox_coder = TASK_UTILS.build(
+        dict(
+            type='PartialBinBasedBBoxCoder',
+            num_sizes=kinds,
+            num_dir_bins=bins,
+            with_rot=True,
+            mean_sizes=[[1.0, 1.0, 1.0]] * kinds,
+        )
+    )
+
+    def outputs() -> dict[str, Tensor]:
+        widths = dict(center=(3,), obj_scores=(2,), sem_scores=(kinds,), size_class=(kinds,))
+        widths.update(dir_class=(bins,), dir_res=(bins,), size_res=(kinds, 3))
+        return {
+            key: torch.rand(size[0], number, *width, requires_grad=True)
+            for key, width in widths.items()
+        }
+
+    return Case(
+        outputs(),
+        outputs(),
+        context=dict(student_model=model, teacher_model=model),
+        what=f'{number} proposals',
+    )
+
+
 def voxels(size: tuple[int, ...]) -> Case:
     """Sparse voxels of the encoder's first stage, about as many as a nuScenes sweep has."""
     from spconv.pytorch import SparseConvTensor
@@ -231,8 +289,11 @@ CASES: dict[str, Callable[[tuple[int, ...]], Case]] = {
     'KDLoss': class_logits,
     'LogitStandardKDLoss': class_logits,
     'MGDLoss': with_channels,
+    'MonoHeadKDLoss': image_head('FCOS3D', 5, '5 levels'),
     'ObjectContrastLoss': objects_with_channels,
     'ObjectRelationLoss': with_objects,
+    'ProposalKDLoss': proposals,
+    'SMOKEHeadKDLoss': image_head('SMOKE', 1, 'one level'),
     'SparseFeatureLoss': voxels,
     'TransFusionKDLoss': transfusion,
     'VIDLoss': with_channels,

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from mmengine.config import Config
 
 from mmdistill.analysis.protocol import Protocol, Run, as_markdown, gather
 from mmdistill.analysis.tables import describe_run, update_readme
+from mmdistill.apis.config import moved_paths
 from mmdistill.apis.stages import Pipeline, Stage, StageError
 from mmdistill.utils.files import sha256
 
@@ -34,7 +36,7 @@ def main() -> None:
     args = parse_args()
     os.chdir(ROOT)
     try:
-        protocol = Protocol.from_file(args.protocol)
+        protocol = shortened(Protocol.from_file(args.protocol), args)
         pipeline = run(protocol, args)
     except (StageError, FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
@@ -59,10 +61,27 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('protocol', type=Path, help='config file with `protocol`')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/protocol'))
+    parser.add_argument('--seeds', type=int, nargs='+', help="instead of the protocol's")
+    parser.add_argument('--epochs', type=int, help='of every run: a short try')
+    parser.add_argument('--data-root', help='folder of the data set that all rows read')
     parser.add_argument('--parallel', type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument('--report-only', action='store_true', help='of what is finished; no runs')
     parser.add_argument('--update-readme', type=Path, help='Markdown file with <!-- NAME -->')
     return parser.parse_args()
+
+
+def shortened(protocol: Protocol, args: argparse.Namespace) -> Protocol:
+    """The protocol with the seeds and the length of the command line."""
+    if args.seeds is not None:
+        rows = [
+            row if row.seeds is None else replace(row, seeds=args.seeds[: len(row.seeds)])
+            for row in protocol.rows
+        ]
+        protocol = replace(protocol, seeds=args.seeds, rows=rows)
+    if args.epochs is not None:
+        rows = [replace(row, epochs=None) for row in protocol.rows]
+        protocol = replace(protocol, epochs=args.epochs, rows=rows)
+    return protocol
 
 
 def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
@@ -71,7 +90,7 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
     while True:
         runs = protocol.runs(args.work_dir)
         pipeline = Pipeline(
-            [stage(item, args.work_dir) for item in runs],
+            [stage(item, args.work_dir, args.data_root) for item in runs],
             state_dir=args.work_dir / 'stages',
             parallel=args.parallel,
             env={'PYTHONUNBUFFERED': '1'},
@@ -83,20 +102,26 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
         planned = runs
 
 
-def stage(item: Run, work_dir: Path) -> Stage:
+def stage(item: Run, work_dir: Path, data_root: str | None) -> Stage:
     """One training run with its validation at the end, from a config of its own."""
     folder = work_dir / item.name
     cfg = Config.fromfile(item.row.config, import_custom_modules=False)
     cfg.merge_from_dict(dict(item.options))
+    if data_root is not None:
+        old, new = cfg.data_root.rstrip('/'), data_root.rstrip('/')
+        cfg.merge_from_dict(moved_paths(cfg.to_dict(), old, new))
     config = work_dir / 'configs' / f'{item.name}.py'
     config.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(config)
-    checkpoint = cfg.model.get('teacher', {}).get('checkpoint')
+    # A teacher that is trained here is known by the run that it is from.
+    checkpoint = cfg.model.get('teacher', {}).get('checkpoint') if not item.needs else None
+    weights = checkpoint and sha256(Path(checkpoint))
     return Stage(
         item.name,
         [sys.executable, 'tools/train.py', str(config), '--resume', '--work-dir', str(folder)],
         outputs=[folder / f'epoch_{item.epochs}.pth'],
-        key={'config': config.read_text(), 'teacher': checkpoint and sha256(Path(checkpoint))},
+        needs=item.needs,
+        key={'config': config.read_text(), 'teacher': weights},
         folder=folder,
     )
 

@@ -36,6 +36,20 @@ model = dict(
             ),
             **neck,
         ),
+        # CRD of object queries: what the heads read box and class from, of the same object.
+        crd_query=dict(
+            student='bbox_head[0][0]',
+            teacher='bbox_head[0][0]',
+            weight=0,
+            loss=dict(
+                type='CRDLoss',
+                embed_dims=64,
+                granularity='query',
+                teacher_projector=dict(type='CentredProjector'),
+                memory=dict(queue_length=256, num_negatives=512),
+                loss_weight=0.1,
+            ),
+        ),
         # InfoNCE between cells: negatives from the batch alone, no memory.
         contrastive=dict(
             weight=0,

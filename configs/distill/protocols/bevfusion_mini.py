@@ -6,7 +6,7 @@ student = 'configs/bevfusion/bevfusion_lidar_student_mini.py'
 combinations = 'configs/distill/combinations/'
 
 protocol = dict(
-    epochs=5,
+    epochs=3,
     seeds=[0, 1, 2, 3, 4],
     options={
         'data_root': data,

@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.runner import Runner
+
 from mmdistill.analysis.tables import describe_run
+from mmdistill.hooks.metrics_file_hook import write_json
 
 
 def read_runs(folders: Mapping[str, str | Path]) -> dict[str, dict[str, Any]]:
@@ -29,6 +33,22 @@ def read_runs(folders: Mapping[str, str | Path]) -> dict[str, dict[str, Any]]:
         if not runs[label]['test']:
             raise ValueError(f'{path} holds no test: the config needs FinalTestHook')
     return runs
+
+
+def evaluate_weights(cfg: Config, weights: str | Path, folder: str | Path) -> None:
+    """Test weights that no run in ``folder`` has made, and leave the results as a run does.
+
+    Args:
+        cfg: Config of the model, with test data and metrics.
+        weights: File that ships; beside it lies its note, a JSON file with ``seed``.
+        folder: Gets ``results.json``.
+    """
+    seed = json.loads(Path(weights).with_suffix('.json').read_text())['seed']
+    cfg = cfg.copy()
+    cfg.load_from, cfg.work_dir = str(weights), str(folder)
+    metrics = Runner.from_cfg(cfg).test()
+    content = dict(config=cfg.to_dict(), test=metrics, software=dict(seed=seed))
+    write_json(Path(folder) / 'results.json', content)
 
 
 def as_markdown(

@@ -14,12 +14,12 @@ from torch import nn
 
 from mmdistill.analysis.complexity import count
 from mmdistill.analysis.memory import peak_bytes
+from mmdistill.analysis.results import DETECTION
 from mmdistill.analysis.timing import milliseconds
 
-_HEADER = (
-    '| config | parameters | GMACs (dense + sparse) | ms / frame (quartiles) '
-    '| processor ms | peak memory | mAP | NDS |\n'
-    '|---|---:|---:|---:|---:|---:|---:|---:|'
+_COLUMNS = (
+    *('config', 'parameters', 'GMACs (dense + sparse)', 'ms / frame (quartiles)'),
+    *('processor ms', 'peak memory'),
 )
 
 
@@ -90,16 +90,23 @@ def time_models(
     return times
 
 
-def as_markdown(result: Mapping[str, Mapping[str, Any]], run: Mapping[str, str]) -> str:
+def as_markdown(
+    result: Mapping[str, Mapping[str, Any]],
+    run: Mapping[str, str],
+    metrics: Sequence[str] = DETECTION,
+) -> str:
     """Format costs and accuracies of models, relative to the first.
 
     Args:
         result (Mapping): costs and accuracies by config.
         run (Mapping): what ``describe_run`` says, and ``frames``.
+        metrics (Sequence[str]): the accuracies that have a column.
     """
     rows = list(result.items())
     first = rows[0][1]
-    lines = [_HEADER, *(_line(path, row, first) for path, row in rows)]
+    columns = [*_COLUMNS, *metrics]
+    lines = [f'| {" | ".join(columns)} |', '|---|' + '---:|' * (len(columns) - 1)]
+    lines += [_line(path, row, first, metrics) for path, row in rows]
     lines += [
         '',
         f'Measured by `tools/analysis/compare_models.py` at commit {run["commit"]} on '
@@ -113,42 +120,50 @@ def as_markdown(result: Mapping[str, Mapping[str, Any]], run: Mapping[str, str])
     return '\n'.join(lines)
 
 
-def write(out: Path, rows: Mapping[str, Mapping[str, Any]], run: Mapping[str, str]) -> None:
+def write(
+    out: Path,
+    rows: Mapping[str, Mapping[str, Any]],
+    run: Mapping[str, str],
+    metrics: Sequence[str] = DETECTION,
+) -> None:
     """Write all numbers, the table and, where accuracies are known, the plot.
 
     Args:
         out (Path): JSON file; the others have its name with ``.md`` and ``.png``.
         rows (Mapping): costs and accuracies by config.
         run (Mapping): what ``describe_run`` says, and ``frames``.
+        metrics (Sequence[str]): the accuracies.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**rows, 'run': run}, indent=2) + '\n')
-    out.with_suffix('.md').write_text(as_markdown(rows, run))
-    known = {path: row for path, row in rows.items() if 'mAP' in row}
+    out.with_suffix('.md').write_text(as_markdown(rows, run, metrics))
+    known = {path: row for path, row in rows.items() if metrics[0] in row}
     if known:
-        draw(known, out.with_suffix('.png'))
+        draw(known, out.with_suffix('.png'), metrics)
 
 
-def draw(models: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def draw(
+    models: Mapping[str, Mapping[str, Any]], path: Path, metrics: Sequence[str] = DETECTION
+) -> None:
     """Draw accuracy over milliseconds per frame; the area of a mark grows with the parameters.
 
     Args:
-        models (Mapping): costs and accuracies by config; each has ``mAP`` and ``NDS``.
+        models (Mapping): costs and accuracies by config.
         path (Path): PNG file to write.
+        metrics (Sequence[str]): the accuracies, which each model has.
     """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5))
-    for metric, color in (('mAP', 'tab:blue'), ('NDS', 'tab:orange')):
+    for metric in metrics:
         axes.scatter(
             [row['ms_per_frame'] for row in models.values()],
             [row[metric] for row in models.values()],
             s=[20 + 20 * row['params'] / 1e6 for row in models.values()],
-            color=color,
             label=metric,
         )
     for name, row in models.items():
-        place = (row['ms_per_frame'], row['mAP'])
+        place = (row['ms_per_frame'], row[metrics[0]])
         axes.annotate(_label(name), place, xytext=(6, -10), textcoords='offset points', fontsize=8)
     axes.set(xlabel='ms / frame', ylabel='accuracy', xlim=(0, None))
     axes.grid(alpha=0.3)
@@ -165,12 +180,14 @@ def _peak_bytes(model: nn.Module, batch: Any) -> int | None:
     return None if added is None else added + sum(t.numel() * t.element_size() for t in own)
 
 
-def _line(path: str, row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+def _line(
+    path: str, row: Mapping[str, Any], first: Mapping[str, Any], metrics: Sequence[str]
+) -> str:
     dense, sparse = row['dense_macs'] / 1e9, row['sparse_macs'] / 1e9
     whole = (first['dense_macs'] + first['sparse_macs']) / 1e9
     low, high = row['ms_quartiles']
     peak = f'{row["peak_bytes"] / 2**20:.0f} MiB' if row.get('peak_bytes') else ''
-    accuracy = [f'{row[name]:.3f}' if name in row else '' for name in ('mAP', 'NDS')]
+    accuracy = [f'{row[name]:.3f}' if name in row else '' for name in metrics]
     size = f'{row["params"] / 1e6:.2f} M ({_percent(row["params"], first["params"])})'
     macs = f'{dense + sparse:.1f} ({dense:.1f} + {sparse:.1f}; {_percent(dense + sparse, whole)})'
     if row.get('file_bytes'):  # what runs elsewhere has files, and nothing that could be counted

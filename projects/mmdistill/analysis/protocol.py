@@ -13,6 +13,9 @@ judged by its last checkpoint::
             dict(name='longer', label='alone, as long as with links', config='student.py',
                  against=['alone'], as_long_as='linked', instead_of='alone'),
         ])
+
+A teacher that is trained first is a row, too, with seeds and a length of its own; the rows that it
+teaches name it: ``teacher='NAME'``.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Row:
             ``instead_of``.
         instead_of: Name of the row that trains as this one, for the protocol's epochs: its steps
             say how long an epoch takes.
+        epochs: Length of its own; that of the protocol if left out.
+        teacher: Name of an earlier row: the last checkpoint of its first seed is the teacher.
     """
 
     name: str
@@ -58,6 +63,8 @@ class Row:
     seeds: Sequence[int] | None = None
     as_long_as: str | None = None
     instead_of: str | None = None
+    epochs: int | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Run:
         seed: Its seed.
         epochs: Its length.
         options: All config entries that it lays over the row's config.
+        needs: Names of the runs that come before it.
     """
 
     name: str
@@ -77,6 +85,7 @@ class Run:
     seed: int
     epochs: int
     options: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,9 +99,11 @@ class Protocol:
         options: Config entries laid over every config.
         metric: What rows are compared by.
         metrics: What the table shows, by the last part of its name in the log.
+        titles: What the table calls metrics, where their names are long.
 
     Raises:
-        ValueError: Two rows share a name, or a row names one that does not exist.
+        ValueError: Two rows share a name, or a row names one that does not exist, or a teacher
+            that comes behind it.
     """
 
     rows: Sequence[Row]
@@ -101,18 +112,29 @@ class Protocol:
     options: Mapping[str, Any] = field(default_factory=dict)
     metric: str = 'mAP'
     metrics: Sequence[str] = ('mAP', 'NDS', 'mAOE', 'mAVE')
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
         if len(set(names)) < len(names):
             raise ValueError(f'rows of a protocol need names of their own, got {names}')
         for row in self.rows:
-            asked = [*row.against, *filter(None, (row.as_long_as, row.instead_of))]
+            asked = [*row.against, *filter(None, (row.as_long_as, row.instead_of, row.teacher))]
             unknown = sorted(set(asked) - set(names))
             if unknown:
                 raise ValueError(f'row {row.name!r} names the rows {unknown}; there are {names}')
             if (row.as_long_as is None) != (row.instead_of is None):
                 raise ValueError(f'row {row.name!r}: as_long_as and instead_of belong together')
+            if row.teacher is not None and names.index(row.teacher) >= names.index(row.name):
+                raise ValueError(
+                    f'row {row.name!r} has the teacher {row.teacher!r}, which is trained behind '
+                    'it: put it first'
+                )
+        if self.metric not in self.metrics:
+            raise ValueError(
+                f'rows are compared by {self.metric!r}, which is none of the metrics '
+                f'{list(self.metrics)}; name it in both'
+            )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Protocol:
@@ -129,26 +151,28 @@ class Protocol:
         return cls(rows=rows, **content)
 
     def runs(self, folder: Path) -> list[Run]:
-        """All runs whose length is known, every row of the first seed before the second's.
+        """All runs whose length is known: teachers, then each seed's rows before the next one's.
 
         A row with ``as_long_as`` is left out until both rows that tell its length have finished
         a run of the protocol's first seed in ``folder``.
         """
         lengths = {row.name: self._epochs(row, folder) for row in self.rows}
         seeds = sorted({seed for row in self.rows for seed in self._seeds(row)})
-        return [
-            self._run(row, seed, lengths[row.name])
+        runs = [
+            self._run(row, seed, lengths, folder)
             for seed in seeds
             for row in self.rows
             if seed in self._seeds(row) and lengths[row.name] is not None
         ]
+        teachers = {row.teacher for row in self.rows}
+        return sorted(runs, key=lambda run: run.row.name not in teachers)
 
     def _seeds(self, row: Row) -> Sequence[int]:
         return self.seeds if row.seeds is None else row.seeds
 
     def _epochs(self, row: Row, folder: Path) -> int | None:
         if row.as_long_as is None:
-            return self.epochs
+            return self.epochs if row.epochs is None else row.epochs
         steps = []
         for name in (row.as_long_as, row.instead_of):
             run_folder = folder / run_name(name, self.seeds[0])
@@ -157,7 +181,8 @@ class Protocol:
             steps.append(step_seconds(run_folder))
         return max(self.epochs, round(self.epochs * steps[0] / steps[1]))
 
-    def _run(self, row: Row, seed: int, epochs: int) -> Run:
+    def _run(self, row: Row, seed: int, lengths: Mapping[str, int | None], folder: Path) -> Run:
+        epochs = lengths[row.name]
         options = {
             **self.options,
             **row.options,
@@ -165,7 +190,13 @@ class Protocol:
             'randomness.seed': seed,
             'default_hooks.checkpoint.max_keep_ckpts': 1,
         }
-        return Run(run_name(row.name, seed), row, seed, epochs, options)
+        needs = ()
+        if row.teacher is not None:
+            (teacher,) = (other for other in self.rows if other.name == row.teacher)
+            needs = (run_name(teacher.name, self._seeds(teacher)[0]),)
+            file = folder / needs[0] / f'epoch_{lengths[teacher.name]}.pth'
+            options['model.teacher.checkpoint'] = str(file)
+        return Run(run_name(row.name, seed), row, seed, epochs, options, needs)
 
 
 def run_name(row: str, seed: int) -> str:
@@ -221,7 +252,9 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
 def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
     """Format gathered rows as a table: mean and deviation over seeds, gains with intervals."""
     labels = {row['name']: row['label'] for row in rows}
-    head = ['', 'epochs', 'seeds', *protocol.metrics, f'{protocol.metric} gained', 'minutes']
+    titles = {name: protocol.titles.get(name, name) for name in protocol.metrics}
+    gained = f'{titles[protocol.metric]} gained'
+    head = ['', 'epochs', 'seeds', *titles.values(), gained, 'minutes']
     lines = [' | '.join(['', *head, '']).strip(), '|---' + '|---:' * (len(head) - 1) + '|']
     for row in rows:
         values = [

@@ -1,4 +1,4 @@
-"""mAP and NDS of finished runs, read from what MMEngine wrote."""
+"""Metrics of finished runs, read from what MMEngine wrote."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+DETECTION = ('mAP', 'NDS')
 
-def read_result(path: str | None) -> dict[str, float]:
-    """Read mAP and NDS of an evaluation.
+
+def read_result(path: str | None, names: Sequence[str] = DETECTION) -> dict[str, float]:
+    """Read metrics of an evaluation.
 
     Args:
         path (str, optional): metrics file (one JSON object, or one a line as in MMEngine's
-            ``scalars.json``, of which the last with both counts) or work dir of ``test.py``; None
-            or ``-`` for none.
+            ``scalars.json``, of which the last with all counts; or ``results.json`` of
+            ``MetricsFileHook``) or work dir of ``test.py`` or a training; None or ``-`` for none.
+        names (Sequence[str]): of the metrics, without the prefix of their evaluator.
 
     Returns:
-        dict: ``mAP`` and ``NDS``, or nothing.
+        dict: the metrics by their names, or nothing.
 
     Raises:
-        FileNotFoundError: there is no such file, or it does not hold both.
+        FileNotFoundError: there is no such file, or it does not hold them all.
     """
     if path in (None, '-'):
         return {}
     if Path(path).is_dir():
-        return read_accuracy(Path(path))
-    accuracy = _last_accuracy(Path(path))
+        return read_accuracy(Path(path), names)
+    accuracy = _last_accuracy(Path(path), names)
     if not accuracy:
-        raise FileNotFoundError(f'{path} holds no mAP and NDS.')
+        raise FileNotFoundError(f'{path} holds no {" and ".join(names)}.')
     return accuracy
 
 
-def last_validation(work_dir: Path, names: Sequence[str] = ('mAP', 'NDS')) -> dict[str, float]:
+def last_validation(work_dir: Path, names: Sequence[str] = DETECTION) -> dict[str, float]:
     """Read metrics from a training run's last validation.
 
     Args:
@@ -49,36 +52,39 @@ def last_validation(work_dir: Path, names: Sequence[str] = ('mAP', 'NDS')) -> di
     raise FileNotFoundError(f'no validation with {" and ".join(names)} is logged under {work_dir}')
 
 
-def read_accuracy(test_dir: Path) -> dict[str, float]:
-    """Read mAP and NDS from the newest metrics file of an evaluation.
+def read_accuracy(test_dir: Path, names: Sequence[str] = DETECTION) -> dict[str, float]:
+    """Read metrics from the newest metrics file of an evaluation.
 
     Args:
-        test_dir (Path): work dir that ``tools/test.py`` wrote to.
+        test_dir (Path): work dir that ``tools/test.py`` wrote to, or a training that was tested at
+            its end.
+        names (Sequence[str]): of the metrics.
 
     Raises:
-        FileNotFoundError: no file there holds both.
+        FileNotFoundError: no file there holds them all.
     """
-    newest_first = sorted(test_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)[::-1]
-    for path in newest_first:
-        found = find_accuracy(json.loads(path.read_text()))
-        if len(found) == 2:
+    files = [*test_dir.glob('*/*.json'), *test_dir.glob('results.json')]
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        if found := _last_accuracy(path, names):
             return found
-    raise FileNotFoundError(f'No metrics file with mAP and NDS under {test_dir}.')
+    raise FileNotFoundError(f'No metrics file with {" and ".join(names)} under {test_dir}.')
 
 
-def find_accuracy(
-    metrics: dict[str, Any], names: Sequence[str] = ('mAP', 'NDS')
-) -> dict[str, float]:
-    """Pick metrics, under their plain names, out of what an evaluator returned."""
+def find_accuracy(metrics: dict[str, Any], names: Sequence[str] = DETECTION) -> dict[str, float]:
+    """Pick metrics, under their plain names, out of what an evaluator returned.
+
+    Of the ``results.json`` of a whole run, its test counts.
+    """
+    tested = metrics.get('test')
     return {
         name: value
-        for key, value in metrics.items()
+        for key, value in (tested if isinstance(tested, dict) else metrics).items()
         for name in names
         if key.rsplit('/', 1)[-1] == name
     }
 
 
-def _last_accuracy(file: Path, names: Sequence[str] = ('mAP', 'NDS')) -> dict[str, float]:
+def _last_accuracy(file: Path, names: Sequence[str] = DETECTION) -> dict[str, float]:
     """The last metrics of a file with one JSON object, or one a line; nothing without all."""
     text = file.read_text()
     try:

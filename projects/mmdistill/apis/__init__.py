@@ -6,11 +6,13 @@ from mmdistill.apis.config import (
     add_run_arguments,
     as_arguments,
     load_config,
+    log_to_tensorboard,
     moved_paths,
     read_config,
     set_test_options,
     set_train_options,
 )
+from mmdistill.apis.origin import write_origin
 from mmdistill.apis.run import build_runner, process_group
 
 __all__ = [
@@ -23,9 +25,11 @@ __all__ = [
     'check_data',
     'check_teachers',
     'load_config',
+    'log_to_tensorboard',
     'moved_paths',
     'process_group',
     'read_config',
     'set_test_options',
     'set_train_options',
+    'write_origin',
 ]

@@ -183,6 +183,15 @@ def _missing_data(root: str, files: Sequence[str]) -> str:
     for name in EMBEDDED:
         if name in root.lower():
             return f'{what}\nGenerate it:\n    python tools/create_{name}.py --out {root}'
+    if 'kitti' in root.lower():
+        return (
+            f'{what}\n'
+            'Put the KITTI object data set (ImageSets/, training/ and testing/ with velodyne/, '
+            'calib/, image_2/ and label_2/) there or link it, and write the rest:\n'
+            f'    python tools/create_data.py kitti --root-path {root.rstrip("/")}\n'
+            'No KITTI here? An embedded data set has its form:\n'
+            '    python tools/create_lidarsim.py --out data/lidarsim_kitti'
+        )
     if 'nuscenes' not in root.lower():
         return f'{what}\nPrepare the info files there, or set data_root to where they are.'
     folder = root.rstrip('/')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,6 +101,24 @@ def set_train_options(
         resume_latest(cfg)
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
+
+
+def log_to_tensorboard(cfg: Config) -> None:
+    """Let a run write its scalars for TensorBoard, too, under their names in the log.
+
+    Nothing changes where TensorBoard is not installed, or the config names visualisation backends
+    of its own choice.
+
+    Args:
+        cfg (Config): of the run, changed in place.
+    """
+    if importlib.util.find_spec('tensorboard') is None:
+        return
+    visualizer = cfg.get('visualizer') or ConfigDict(type='Visualizer')
+    backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
+    if [backend['type'] for backend in backends] == ['LocalVisBackend']:
+        visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+        cfg.visualizer = visualizer
 
 
 def resume_latest(cfg: Config) -> None:

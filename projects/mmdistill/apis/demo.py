@@ -11,10 +11,12 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdistill.apis.config import as_arguments, moved_paths
+from mmdistill.apis.plan import Pace
 from mmdistill.apis.stages import Stage
 from mmdistill.utils.files import sha256
 
 QUICK_ITERATIONS = 12
+REPORT_FRAMES = 24
 Options = dict[str, Any]
 
 
@@ -34,6 +36,7 @@ class Demo:
         quick (bool): one epoch or a few iterations, to prove the chain.
         weights (Path, optional): of a teacher that is trained already; without them it is
             trained first.
+        samples (tuple[int, int]): of the training and the validation split, for the plan.
     """
 
     teacher: str
@@ -46,6 +49,7 @@ class Demo:
     seed: int = 0
     quick: bool = False
     weights: Path | None = None
+    samples: tuple[int, int] = (0, 0)
 
     def runs(self) -> list[Run]:
         """The three training runs, with the config entries that are overridden in each."""
@@ -104,7 +108,59 @@ class Demo:
             )
             for run in runs
         ]
-        return [data, *training, *evaluation, self._measurement(*runs[:2])]
+        measurement = self._measurement(*runs[:2])
+        return [data, *training, *evaluation, measurement, self._report(evaluation, measurement)]
+
+    def notes(self, runs: Sequence[Run]) -> dict[str, str]:
+        """What each stage does, in words."""
+        notes = {'data': f'makes {self.data_root}'}
+        for run in runs:
+            cfg = load(run.config)
+            cfg.merge_from_dict(run.options)
+            epochs = cfg.train_cfg.get('max_epochs')
+            length = '' if epochs is None else f', {epochs} epoch{"s" * (epochs > 1)}'
+            notes[run.name] = f'trains: {run.label}{length}'
+            notes[f'{run.name}_test'] = f'evaluates: {run.label}'
+        notes['measure'] = 'parameters, MACs and milliseconds of the two networks'
+        notes['report'] = f'writes {self.report}'
+        return notes
+
+    def seconds(
+        self, runs: Sequence[Run], paces: Mapping[str, Pace], start_s: float
+    ) -> dict[str, float]:
+        """What each stage is expected to take.
+
+        Args:
+            runs (Sequence[Run]): of the demo.
+            paces (Mapping[str, Pace]): of the runs' configs.
+            start_s (float): what a command takes until it computes.
+        """
+        train, val = self.samples
+        seconds = dict.fromkeys(('data', 'measure', 'report'), start_s)
+        for run in runs:
+            pace = paces[run.config]
+            cfg = load(run.config)
+            cfg.merge_from_dict(run.options)
+            seconds[run.name] = start_s + pace.training_s(cfg, train, val)
+            seconds[f'{run.name}_test'] = start_s + val * pace.predict_s
+            seconds['report'] += min(REPORT_FRAMES, val) * pace.predict_s
+        return seconds
+
+    @property
+    def report(self) -> Path:
+        """The page that is written at the end."""
+        return self.folder / 'report.html'
+
+    def _report(self, evaluation: Sequence[Stage], measurement: Stage) -> Stage:
+        """The page of the three runs."""
+        return Stage(
+            'report',
+            [sys.executable, 'tools/report.py', str(self.folder), '--out', str(self.report)]
+            + ['--costs', str(measurement.outputs[0]), '--frames', str(REPORT_FRAMES)]
+            + ['--pictures', str(self.folder / 'pictures')],
+            outputs=[self.report],
+            needs=[*(stage.name for stage in evaluation), measurement.name],
+        )
 
     def _measurement(self, teacher: Run, student: Run) -> Stage:
         """Cost of the two networks, with nothing else running."""

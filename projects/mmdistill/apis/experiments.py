@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.registry import DATASETS
 
 from mmdistill.apis.checks import check_config
-from mmdistill.apis.config import resume_latest
+from mmdistill.apis.config import log_to_tensorboard, resume_latest
+from mmdistill.apis.origin import write_origin
+from mmdistill.apis.plan import time_config
+from mmdistill.apis.preflight.findings import Skip
+from mmdistill.apis.progress import length
+from mmdistill.apis.run import build_runner
 from mmdistill.utils.run_checkpoint import resolve_checkpoint
 
 RESULTS = 'results.json'
@@ -77,7 +85,9 @@ class Experiment:
         known.write_text(content)
         resume_latest(cfg)
         cfg.experiment_name = '_'.join(self.folder.parts[-3:])
-        Runner.from_cfg(cfg).train()
+        write_origin(self.folder)
+        log_to_tensorboard(cfg)
+        build_runner(cfg).train()
         if not self.is_finished:
             raise RuntimeError(
                 f'{self.config} left no {RESULTS}: its custom_hooks need '
@@ -128,17 +138,68 @@ def plan(
     return list(found.values())
 
 
-def run(experiments: Sequence[Experiment], report: Callable[[str], None]) -> None:
+def run(
+    experiments: Sequence[Experiment],
+    report: Callable[[str], None],
+    seconds: Mapping[Path, float] | None = None,
+    verbose: bool = True,
+) -> None:
     """Train what is not finished, one after the other in this process.
 
     Args:
         experiments: As :func:`plan` returns them.
-        report: Is told what begins and what is there already.
+        report: Is told what begins, what is there already and what is left.
+        seconds: What each is expected to take, by its folder.
+        verbose: Show the lines of the runs themselves; else they are in ``console.log`` of each.
     """
+    left, taken, planned = dict(seconds or {}), 0.0, 0.0
     for number, experiment in enumerate(experiments, start=1):
-        state = 'already done' if experiment.is_finished else experiment.config
-        report(f'[{number}/{len(experiments)}] {experiment.folder}: {state}')
-        experiment.train()
+        begins = f'[{number}/{len(experiments)}] {experiment.folder}'
+        expected = left.pop(experiment.folder, 0.0)
+        if experiment.is_finished:
+            report(f'{begins}: already done')
+            experiment.train()
+            continue
+        report(f'{begins}: {experiment.config}')
+        began = time.monotonic()
+        with contextlib.nullcontext() if verbose else _console(experiment.folder):
+            experiment.train()
+        taken, planned = taken + time.monotonic() - began, planned + expected
+        rest = sum(left.values()) * taken / planned if planned else 0.0
+        tail = f', about {length(rest)} left' if rest else ''
+        report(f'{begins}: done in {length(time.monotonic() - began)}{tail}')
+
+
+def expect(experiments: Sequence[Experiment]) -> dict[Path, float]:
+    """Time a few steps of each run that is not finished, on made-up batches.
+
+    Returns:
+        The seconds that each is expected to take without loading its data, by its folder; those
+        are left out of whose samples nothing is known.
+    """
+    seconds = {}
+    for experiment in experiments:
+        if experiment.is_finished:
+            continue
+        cfg = Config.fromfile(experiment.config)
+        cfg.merge_from_dict(dict(experiment.options))
+        loaders = (cfg.train_dataloader, cfg.val_dataloader)
+        samples = [len(DATASETS.build(copy.deepcopy(loader.dataset))) for loader in loaders]
+        with contextlib.suppress(Skip):
+            seconds[experiment.folder] = time_config(cfg).training_s(cfg, *samples)
+    return seconds
+
+
+@contextlib.contextmanager
+def _console(folder: Path) -> Iterator[None]:
+    """Let what a run prints go to a file of its own.
+
+    The file stays open: loggers that the run leaves behind go on writing there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / 'console.log').open('a', buffering=1)
+    with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        yield
 
 
 def read_vary(words: Sequence[Sequence[str]]) -> dict[str, list[Any]]:

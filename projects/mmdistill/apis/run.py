@@ -11,10 +11,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import cuda, distributed
 
+from mmdistill.apis.quiet import quieten
+
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the config's own type of runner, or MMEngine's."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    """Build the config's own type of runner, or MMEngine's, without warnings of MMEngine's own."""
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    quieten(runner.logger)
+    return runner
 
 
 @contextlib.contextmanager

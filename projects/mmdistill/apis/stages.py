@@ -56,6 +56,36 @@ class Stage:
     always: bool = False
 
 
+class Lines:
+    """Tells of stages in lines of text, their own ones included; the base of other ways.
+
+    Args:
+        report (Callable): called with each line, from several threads.
+    """
+
+    def __init__(self, report: Callable[[str], Any]) -> None:
+        self.report = report
+
+    def already_done(self, name: str) -> None:
+        """A stage need not be run."""
+        self.report(f'[{name}] already done')
+
+    def starts(self, name: str, goes_on: bool) -> None:
+        """A stage begins, or goes on after a stop."""
+        self.report(f'[{name}] {"goes on" if goes_on else "starts"}')
+
+    def line(self, name: str, line: str) -> None:
+        """A stage printed a line."""
+        self.report(f'[{name}] {line}')
+
+    def ends(self, name: str, seconds: float) -> None:
+        """A stage is over, after so much wall time in all its starts."""
+        self.report(f'[{name}] done in {seconds:.0f} s')
+
+    def tick(self) -> None:
+        """Time has gone by."""
+
+
 class StageError(RuntimeError):
     """A stage failed; the message holds its last lines and the path of its log."""
 
@@ -70,6 +100,7 @@ class Pipeline:
         env (Mapping[str, str], optional): variables laid over the environment of the commands.
         report (Callable): called with each line that a stage prints, and a line for what becomes
             of it, such as ``print``; from several threads.
+        watcher (Lines, optional): is told the same in its own way, in place of ``report``.
 
     Raises:
         ValueError: two stages share a name, or a stage needs one that does not come before it.
@@ -82,6 +113,7 @@ class Pipeline:
         parallel: int = 1,
         env: Mapping[str, str] | None = None,
         report: Callable[[str], Any] = lambda line: None,
+        watcher: Lines | None = None,
     ) -> None:
         self.stages = {stage.name: stage for stage in stages}
         if len(self.stages) != len(stages):
@@ -89,7 +121,7 @@ class Pipeline:
         self.state_dir = state_dir
         self.parallel = parallel
         self.env = {**os.environ, **(env or {})}
-        self.report = report
+        self.watcher = watcher or Lines(report)
         self.fingerprints: dict[str, str] = {}
         for stage in stages:
             self.fingerprints[stage.name] = self._fingerprint(stage)
@@ -112,7 +144,7 @@ class Pipeline:
             if stage.always or not self.is_finished(stage.name):
                 waiting.append(stage)
             else:
-                self.report(f'[{stage.name}] already done')
+                self.watcher.already_done(stage.name)
         any_unfinished = any(not self.is_finished(stage.name) for stage in waiting)
         running: dict[str, _Process] = {}
         with _stop_signals_as_interrupt():
@@ -122,6 +154,7 @@ class Pipeline:
                         waiting.remove(stage)
                         running[stage.name] = self._start(stage)
                     time.sleep(_POLL_SECONDS)
+                    self.watcher.tick()
                     for name, process in list(running.items()):
                         if process.is_over():
                             self._finish(self.stages[name], process)
@@ -171,8 +204,8 @@ class Pipeline:
         stopped = goes_on and 'seconds' not in before
         spent = before.get('spent', 0.0) if stopped else 0.0
         self._write_stamp(stage.name, spent=spent)
-        self.report(f'[{stage.name}] {"goes on" if stopped else "starts"}')
-        return _Process(stage, self._log_file(stage.name), self.env, spent, self.report)
+        self.watcher.starts(stage.name, goes_on=stopped)
+        return _Process(stage, self._log_file(stage.name), self.env, spent, self.watcher.line)
 
     def _finish(self, stage: Stage, process: _Process) -> None:
         spent = process.seconds
@@ -187,7 +220,7 @@ class Pipeline:
                 f'Whole log: {process.log_file}\nThe same command again goes on from here.'
             )
         self._write_stamp(stage.name, spent=spent, seconds=spent)
-        self.report(f'[{stage.name}] done in {spent:.0f} s')
+        self.watcher.ends(stage.name, spent)
 
     def _fingerprint(self, stage: Stage) -> str:
         unknown = [name for name in stage.needs if name not in self.fingerprints]
@@ -228,7 +261,7 @@ class _Process:
         log_file: Path,
         env: Mapping[str, str],
         seconds_before: float,
-        report: Callable[[str], Any],
+        report: Callable[[str, str], Any],
     ) -> None:
         self.log_file = log_file
         self._report = report
@@ -272,7 +305,7 @@ class _Process:
                 log.write(line)
                 log.flush()
                 if line.strip():
-                    self._report(f'[{name}] {line.rstrip()}')
+                    self._report(name, line.rstrip())
 
 
 def _stop(processes: Sequence[_Process]) -> None:

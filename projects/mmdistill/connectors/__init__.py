@@ -1,5 +1,6 @@
 """Connectors: what a feature passes on its way to a loss."""
 
+from mmdistill.connectors.centred import CentredProjector
 from mmdistill.connectors.concat import ConcatConnector
 from mmdistill.connectors.conv import ConvConnector
 from mmdistill.connectors.linear import LinearConnector
@@ -13,6 +14,7 @@ from mmdistill.connectors.tokens import (
 )
 
 __all__ = [
+    'CentredProjector',
     'ConcatConnector',
     'ConvConnector',
     'LinearConnector',

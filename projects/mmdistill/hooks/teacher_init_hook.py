@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
 from torch import nn
 
 from mmdistill.distiller import Distiller
@@ -66,7 +67,7 @@ class TeacherInitHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         self._resumes = bool(runner._resume)
-        if not self._resumes and runner._train_loop is not None:
+        if not self._resumes and isinstance(runner._train_loop, BaseLoop):  # no test
             print_log(
                 f'{type(self).__name__} overwrites what was loaded by the weights of the '
                 f'{self.teacher}; remove the hook to start from a checkpoint of the student',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdistill.contracts import SampleMemory, Sampler
 from mmdistill.losses.embedding import EmbeddingLoss
@@ -38,12 +38,14 @@ class CRDLoss(EmbeddingLoss):
         student_channels: Channels of the student's feature; read from the layer.
         teacher_channels: Channels of the teacher's feature; read from the layer.
         embed_dims: Size ``D`` of the embeddings.
-        granularity: What is contrasted: ``'scene'``, ``'cell'`` or ``'object'``, or the config of a
-            sampler, whose ``type`` may be one of these words
+        granularity: What is contrasted: ``'scene'``, ``'cell'``, ``'object'`` or ``'query'``, or
+            the config of a sampler, whose ``type`` may be one of these words
             (:class:`~mmdistill.memory.SceneSampler`, :class:`~mmdistill.memory.CellSampler`,
-            ``mmdistill3d.ObjectSampler``).
+            ``mmdistill3d.ObjectSampler``, ``mmdistill3d.QuerySampler``).
         projector: Config of the projectors, without channels; default the sampler's, a linear
             :class:`~mmdistill.connectors.MLPProjector` of what is pooled over positions.
+        teacher_projector: The teacher's, where it is another than the student's; a
+            :class:`~mmdistill.connectors.CentredProjector` has nothing to train.
         memory: Config of the memory, without ``embed_dims``; what it leaves out is the sampler's.
         loss_weight: Factor of the loss.
 
@@ -58,6 +60,7 @@ class CRDLoss(EmbeddingLoss):
         embed_dims: int = 128,
         granularity: str | dict = 'scene',
         projector: dict | None = None,
+        teacher_projector: dict | None = None,
         memory: dict | None = None,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
@@ -70,6 +73,7 @@ class CRDLoss(EmbeddingLoss):
             {**sampler.projector, **(projector or {})},
             loss_weight,
             init_cfg,
+            teacher_projector=teacher_projector,
         )
         self.sampler, self.needs, self.joins = sampler, sampler.needs, sampler.joins
         self.memory: SampleMemory = MODELS.build(
@@ -78,8 +82,12 @@ class CRDLoss(EmbeddingLoss):
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Read the channels of both layers, and let the sampler know where they lie."""
-        super().bind(student, teacher)
+        super().bind(*self.sampler.embedded(student, teacher))
         self.sampler.bind(student, teacher)
+
+    def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Let the sampler compare the classes of the two models."""
+        self.sampler.bind_classes(student, teacher)
 
     def forward(self, student: Any, teacher: Any, **needs: Any) -> Tensor:
         """Return the loss of a batch and update the banks.
@@ -105,6 +113,6 @@ def _build_sampler(granularity: str | dict) -> Sampler:
     if MODELS.get(config['type']) is None:
         raise ValueError(
             f'granularity is one of {sorted(SAMPLERS)} or the config of a sampler, not {kind!r}; '
-            "'object' reads boxes and comes with mmdistill3d: add it to the config's custom_imports"
+            "'object' and 'query' come with mmdistill3d: add it to the config's custom_imports"
         )
     return MODELS.build(config)

@@ -22,6 +22,7 @@ class EmbeddingLoss(HasWidths, LinkLoss):
         projector: Config of both projectors without channels; default a pooled linear
             :class:`~mmdistill.connectors.MLPProjector`.
         loss_weight: Factor of the loss.
+        teacher_projector: Config of the teacher's, where it is another.
     """
 
     def __init__(
@@ -32,10 +33,16 @@ class EmbeddingLoss(HasWidths, LinkLoss):
         projector: dict | None = None,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
+        teacher_projector: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.loss_weight = loss_weight
         self._projector = {'type': 'MLPProjector', **(projector or {}), 'out_channels': embed_dims}
+        self._teacher_projector = (
+            self._projector
+            if teacher_projector is None
+            else {**teacher_projector, 'out_channels': embed_dims}
+        )
         self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
 
     def make(self, student_channels: int, teacher_channels: int) -> None:
@@ -44,7 +51,7 @@ class EmbeddingLoss(HasWidths, LinkLoss):
             {**self._projector, 'in_channels': student_channels}
         )
         self.teacher_projector: Connector = MODELS.build(
-            {**self._projector, 'in_channels': teacher_channels}
+            {**self._teacher_projector, 'in_channels': teacher_channels}
         )
 
     def bind(self, student: Layer, teacher: Layer) -> None:

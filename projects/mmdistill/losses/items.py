@@ -71,6 +71,8 @@ class ItemLoss(LinkLoss):
         """Check the two layers as far as they are known."""
         if student.value is not None and teacher.value is not None:
             _check_features(student.value, teacher.value, None)
+            if student.value.dim() > 2:
+                _check_finer(self.items, tuple(student.value.shape[2:]))
 
     def forward(self, student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss between two features.
@@ -81,7 +83,8 @@ class ItemLoss(LinkLoss):
             mask: Weights of the positions of maps, ``(B, 1, H, W)``, at least 0.
 
         Raises:
-            ValueError: Neither two maps of one size nor two matrices of one length.
+            ValueError: Neither two maps of one size nor two matrices of one length, or the maps
+                have fewer cells than the grid of ``items``.
         """
         items = take_items(student, teacher, self.items, mask)
         # Not under autocast: Gram matrices and distances need more than half precision.
@@ -108,12 +111,14 @@ def take_items(
         mask: Weights of the positions, ``(B, 1, H, W)``.
 
     Raises:
-        ValueError: Neither two maps of one size nor two matrices of one length.
+        ValueError: Neither two maps of one size nor two matrices of one length, or the maps have
+            fewer cells than the grid.
     """
     _check_features(student, teacher, mask)
     student, teacher, mask = prepare(student, teacher, mask)
     if student.dim() == 2:
         return Items(student[None], teacher[None], student.new_ones(1, len(student)))
+    _check_finer(items, tuple(student.shape[2:]))
     if isinstance(items, int):
         return _draw_positions(student, teacher, items, mask)
     cells = (1, 1) if items == 'scene' else items
@@ -152,6 +157,20 @@ def _check_items(items: str | int | tuple[int, int]) -> str | int | tuple[int, i
         f"items is 'scene', a grid (h, w) or a number of positions, not {items!r}; "
         'for example items=(8, 8)'
     )
+
+
+def _check_finer(items: str | int | tuple[int, int], size: tuple[int, ...]) -> None:
+    """Demand that a map has the items: cells that share a position would be alike in any model."""
+    if isinstance(items, int):
+        fits = size[0] * size[1] > 1
+    else:
+        fits = items == 'scene' or (items[0] <= size[0] and items[1] <= size[1])
+    if not fits:
+        raise ValueError(
+            f'maps of {size} positions do not hold the items {items!r}: several items would be one '
+            f'position, and their relations say nothing; give a grid of at most {size}, or '
+            "items='scene', which relates the samples of the batch"
+        )
 
 
 def _check_features(student: Any, teacher: Any, mask: Tensor | None) -> None:

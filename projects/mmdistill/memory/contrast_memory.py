@@ -31,8 +31,9 @@ POSITIVES = ('row', 'current')
 NORMALISERS = ('analytic', 'first_batch')
 OTHER = {'student': 'teacher', 'teacher': 'student'}
 
-# With this many rows a draw, gathering the drawn rows is faster than scoring all of them.
-_GATHER_FROM = 16
+# Up to so many anchors, gathering as many rows as a bank has takes no longer than to score all of
+# its rows, each of which is read once for all anchors.
+_GATHER_UP_TO = 16
 # Weights of rows for anchors that are held at a time: 16 MiB in float32.
 _BLOCK_NUMBERS = 1 << 22
 
@@ -270,7 +271,7 @@ class ContrastMemory(SampleBanks):
                 rows = bank.index_select(0, group.draws)
                 terms = negative_terms(v, rows, scale, offset, weights, chunk)
             else:
-                terms = drawn_terms(v, bank, group.draws, scale, offset, weights)
+                terms = drawn_terms(v, bank, group.draws, scale, offset, weights, chunk)
             return terms.times(factor_to(total, weights.sum(1)))
         parts, sums = [], []
         for start in range(0, len(v), self._block()):
@@ -286,7 +287,7 @@ class ContrastMemory(SampleBanks):
         """Whether drawn rows are gathered, not counted among all rows."""
         if draws is None or self._is_sharded():
             return False
-        return draws.dim() == 1 or self.num_rows > _GATHER_FROM * draws.shape[1]
+        return draws.dim() == 1 or self.num_rows > min(len(draws), _GATHER_UP_TO) * draws.shape[1]
 
     def _block(self) -> int:
         """Anchors whose weights of all rows of this rank are held at a time."""

@@ -156,8 +156,12 @@ def drawn_terms(
     scale: float,
     offset: float | Tensor,
     weights: Tensor | None = None,
+    chunk_size: int = 16384,
 ) -> Terms:
-    """Sum over drawn rows by gathering them, an anchor at a time: for banks far larger than ``K``.
+    """Sum over drawn rows by gathering them, an anchor at a time: for banks longer than the draws.
+
+    The rows of a step go into one buffer, from which scores and gradient are read while it lies in
+    the processor's cache.
 
     Args:
         anchors: ``(B, D)``.
@@ -166,21 +170,25 @@ def drawn_terms(
         scale: ``1 / T``.
         offset: ``log Z + log c'``.
         weights: Weight of each draw, ``(B, K)``.
+        chunk_size: Rows per step.
     """
-    parts = [
-        negative_terms(
-            anchors[i : i + 1],
-            bank.index_select(0, draws[i]),
-            scale,
-            offset,
-            None if weights is None else weights[i : i + 1],
-            draws.shape[1],
-        )
-        for i in range(len(anchors))
-    ]
-    if not parts:
+    loss, grad = [], []
+    count = draws.shape[1]
+    buffer = bank.new_empty(min(chunk_size, count), bank.shape[1])
+    for number in range(len(anchors)):
+        one = slice(number, number + 1)
+        terms = Terms(anchors.new_zeros(1), torch.zeros_like(anchors[one]))
+        for start in range(0, count, chunk_size):
+            part = slice(start, start + chunk_size)
+            drawn = draws[number, part]
+            rows = torch.index_select(bank, 0, drawn, out=buffer[: len(drawn)])
+            weight = None if weights is None else weights[one, part]
+            terms = terms.plus(negative_terms(anchors[one], rows, scale, offset, weight, len(rows)))
+        loss.append(terms.loss)
+        grad.append(terms.grad)
+    if not loss:
         return Terms(anchors.new_zeros(0), torch.zeros_like(anchors))
-    return Terms(*(torch.cat(items) for items in zip(*parts, strict=True)))
+    return Terms(torch.cat(loss), torch.cat(grad))
 
 
 def without_row(

@@ -158,6 +158,8 @@ def _demand_index(sample_idx: Tensor | None) -> Tensor:
     if sample_idx is None:
         raise ValueError(
             "CRD needs each sample's index in the data set, and the batch has none: add "
-            "'sample_idx' to meta_keys of the pipeline's Pack...Inputs"
+            "'sample_idx' to meta_keys of the pipeline's Pack...Inputs. A data set of tuples holds "
+            'it in what the model takes as data_samples: '
+            'BaseDataElement(metainfo=dict(sample_idx=index)), beside a label, say'
         )
     return sample_idx

@@ -85,6 +85,7 @@ class Recording:
     def __init__(self, recorder: FeatureRecorder) -> None:
         self._recorder = recorder
         self.stops_early = False
+        self._keeps_copies = False
         self.predictions: Any = None  # what the pass returned, where somebody asks for it
         self._values: dict[Recorder, list] = {r: [] for r in recorder.recorders}
         self._calls: dict[Recorder, int] = dict.fromkeys(recorder.recorders, 0)
@@ -98,7 +99,7 @@ class Recording:
         Args:
             stop_early: End the pass once every layer is recorded, by a signal that this block
                 absorbs. What fails behind that point, in passes that run on to count the calls, is
-                absorbed, too: nobody needs it.
+                absorbed, too, and what is written there into recorded values: nobody needs it.
             always: Do so in each pass; calls behind the last layer are then not counted.
             batch_size: Samples in this pass, see :meth:`FeatureRecorder.may_stop`.
         """
@@ -107,6 +108,7 @@ class Recording:
         self.stops_early = (
             stop_early and not counts_all and (always or recorder.may_stop(batch_size))
         )
+        self._keeps_copies = stop_early and not counts_all and not self.stops_early
         ends = []
         try:
             for each in recorder.recorders:
@@ -189,10 +191,22 @@ class Recording:
                     value = _clone(value)
                 before = [(tensor, tensor._version) for tensor in tensors_in(value)]
                 self._values[layer].append((value, before))
-            if self.stops_early and self._is_complete():
-                raise _AllRecorded(self)
+            if self._is_complete():
+                if self.stops_early:
+                    raise _AllRecorded(self)
+                if self._keeps_copies:
+                    self._keep_copies()
 
         return store
+
+    def _keep_copies(self) -> None:
+        """Copy what has not been changed yet, as if the pass ended here."""
+        self._keeps_copies = False
+        for values in self._values.values():
+            for number, (value, before) in enumerate(values):
+                if _unchanged(before, value):
+                    value = _clone(value)
+                    values[number] = (value, [(t, t._version) for t in tensors_in(value)])
 
     def _is_complete(self) -> bool:
         return all(self._values.values())

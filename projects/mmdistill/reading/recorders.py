@@ -88,7 +88,7 @@ class ModuleOutputs(Recorder):
         def after(_args: tuple, _kwargs: dict, output: Any) -> None:
             store(output, address.select)
 
-        return _listen(module, after=after)
+        return listen_to(module, after=after)
 
 
 @TASK_UTILS.register_module()
@@ -118,7 +118,7 @@ class ModuleInputs(Recorder):
             given = args if by_position else signature.bind(*args, **kwargs).arguments
             store(given, address.select)
 
-        return _listen(module, before=before)
+        return listen_to(module, before=before)
 
     def __str__(self) -> str:
         return f'{super().__str__()} (input)'
@@ -233,7 +233,7 @@ def build_recorder(spec: str | Mapping[str, Any] | Recorder) -> Recorder:
     return TASK_UTILS.build(config)
 
 
-def _listen(
+def listen_to(
     module: nn.Module,
     before: Callable[[tuple, dict], None] | None = None,
     after: Callable[[tuple, dict, Any], None] | None = None,

@@ -137,7 +137,7 @@ def read_layers(
         recorders: The layers.
         batch: Arguments of the model's ``forward``; ``None`` where there is no made-up batch.
         role: How errors call the model.
-        mode: Of the model's ``forward``: ``'loss'`` for a student, ``'predict'`` for a teacher.
+        mode: Of the model's ``forward``: ``'loss'`` for a student, that of its pass for a teacher.
 
     Returns:
         One layer for each recorder; without a value where the model cannot run on the batch.

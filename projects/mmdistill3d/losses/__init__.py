@@ -6,6 +6,9 @@ from mmdistill3d.losses.response import (
     AnchorHeadKDLoss,
     CenterHeadKDLoss,
     HeatmapKDLoss,
+    MonoHeadKDLoss,
+    ProposalKDLoss,
+    SMOKEHeadKDLoss,
     TransFusionKDLoss,
 )
 from mmdistill3d.losses.sparse import SparseFeatureLoss
@@ -14,8 +17,11 @@ __all__ = [
     'AnchorHeadKDLoss',
     'CenterHeadKDLoss',
     'HeatmapKDLoss',
+    'MonoHeadKDLoss',
     'ObjectContrastLoss',
     'ObjectRelationLoss',
+    'ProposalKDLoss',
+    'SMOKEHeadKDLoss',
     'SparseFeatureLoss',
     'TransFusionKDLoss',
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -83,20 +83,10 @@ def draw_bev(
     """
     figure = Figure(figsize=(10.6, 8.0), dpi=dpi, layout='compressed')
     axes = figure.subplots()
-    axes.set_facecolor('#0e1118')
-    points = frame.points[np.abs(frame.points[:, :2]).max(axis=1) < range_m]
-    x, y, z = points[np.argsort(points[:, 2])][:, :3].T
-    dots = axes.scatter(x, y, c=z, s=1.6, cmap=HEIGHTS, vmin=-2, vmax=2, linewidths=0)
-    for radius in range(10, int(range_m * 1.5), 10):
-        axes.add_patch(Circle((0, 0), radius, fill=False, color='#59657c', lw=0.6, ls=':'))
-        if radius < range_m:
-            axes.annotate(f'{radius} m', (0.3, radius + 0.3), color='#9aa6bd', fontsize=7)
-    axes.plot(0, 0, marker='^', color='white', markersize=8)
-
-    _draw_boxes(axes, frame.truth, classes, '-')
+    dots = draw_points(axes, frame.points, range_m)
+    draw_boxes(axes, frame.truth, classes, '-')
     if frame.predictions is not None:
-        _draw_boxes(axes, frame.predictions, classes, DASHED)
-    axes.set(xlim=(-range_m, range_m), ylim=(-range_m, range_m), aspect='equal')
+        draw_boxes(axes, frame.predictions, classes, DASHED)
     axes.set(xlabel='x, to the right (m)', ylabel='y, forward (m)', title=frame.name)
     figure.colorbar(dots, ax=axes, label='height above the sensor (m)', shrink=0.45, anchor=(0, 0))
     figure.legend(
@@ -111,8 +101,50 @@ def draw_bev(
     figure.savefig(file)
 
 
-def _draw_boxes(axes: Axes, objects: Boxes, classes: Sequence[str], style: Any) -> None:
-    """Rectangles, headings, and scores if there are any."""
+def draw_points(axes: Axes, points: np.ndarray, range_m: float) -> PathCollection:
+    """Draw a cloud from above, coloured by height, with rings of 10 m around the sensor.
+
+    Args:
+        axes: To draw in; its limits become ``range_m``.
+        points: ``(P, >=3)`` x, y, z in metres, LiDAR frame.
+        range_m: Half the width.
+
+    Returns:
+        The dots, for a colour bar.
+    """
+    axes.set_facecolor('#0e1118')
+    points = points[np.abs(points[:, :2]).max(axis=1) < range_m]
+    x, y, z = points[np.argsort(points[:, 2])][:, :3].T
+    dots = axes.scatter(x, y, c=z, s=1.6, cmap=HEIGHTS, vmin=-2, vmax=2, linewidths=0)
+    for radius in range(10, int(range_m * 1.5), 10):
+        axes.add_patch(Circle((0, 0), radius, fill=False, color='#59657c', lw=0.6, ls=':'))
+        if radius < range_m:
+            axes.annotate(f'{radius} m', (0.3, radius + 0.3), color='#9aa6bd', fontsize=7)
+    axes.plot(0, 0, marker='^', color='white', markersize=8)
+    axes.set(xlim=(-range_m, range_m), ylim=(-range_m, range_m), aspect='equal')
+    return dots
+
+
+def draw_boxes(
+    axes: Axes,
+    objects: Boxes,
+    classes: Sequence[str],
+    style: Any,
+    colours: Sequence[Any] | None = None,
+    write_scores: bool = True,
+) -> None:
+    """Draw boxes from above, each with a tick from its centre through its front.
+
+    A box's length lies along its heading, and a yaw of 0 heads along x, of 90 degrees along y.
+
+    Args:
+        axes: To draw in.
+        objects: The boxes.
+        classes: Class names, in the order of the labels.
+        style: Line style.
+        colours: Of each box, in place of those of the classes.
+        write_scores: Write the scores beside the boxes.
+    """
     boxes = np.asarray(objects.boxes, float)
     if not len(boxes):
         return
@@ -120,13 +152,14 @@ def _draw_boxes(axes: Axes, objects: Boxes, classes: Sequence[str], style: Any) 
     heading = np.zeros((len(boxes), 2, 2))
     heading[:, 1, 0] = boxes[:, 3] / 2 + 0.6
     cos, sin = np.cos(boxes[:, 6, None]), np.sin(boxes[:, 6, None])
-    colours = [_colour(classes, label) for label in objects.labels]
+    if colours is None:
+        colours = [_colour(classes, label) for label in objects.labels]
     for shape in (outline * boxes[:, None, 3:5], heading):
         x = boxes[:, None, 0] + cos * shape[..., 0] - sin * shape[..., 1]
         y = boxes[:, None, 1] + sin * shape[..., 0] + cos * shape[..., 1]
         lines = np.stack([x, y], axis=-1)
         axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.3, linestyles=style))
-    if objects.scores is not None:
+    if objects.scores is not None and write_scores:
         for box, score, colour in zip(boxes, objects.scores, colours, strict=True):
             axes.annotate(f'{score:.2f}', box[:2], color=colour, fontsize=6, annotation_clip=True)
 

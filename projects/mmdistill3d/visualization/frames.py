@@ -88,18 +88,23 @@ def frames_of_config(
     """
     if checkpoint:
         check_checkpoint(checkpoint)
-    dataset = _build_dataset(cfg, split)
+    dataset = build_dataset(cfg, split)
     _check_indices(indices, len(dataset))
     model = load_model(cfg, checkpoint, device) if checkpoint else None
     name = f'{Path(cfg.filename).stem} {split}'
     frames = (
-        _frame_of_dataset(dataset, index, f'{name} {index}', model, score_thr) for index in indices
+        frame_of_dataset(dataset, index, f'{name} {index}', model, score_thr) for index in indices
     )
     return frames, dataset.metainfo['classes']
 
 
-def _build_dataset(cfg: Config, split: str) -> Any:
-    """The split's innermost data set, without augmentation."""
+def build_dataset(cfg: Config, split: str) -> Any:
+    """Build a split's innermost data set, with the pipeline of the test.
+
+    Raises:
+        FileNotFoundError: The data are missing.
+        ValueError: The config has no data loader for the split.
+    """
     loader = f'{split}_dataloader'
     if cfg.get(loader) is None or cfg.get('test_dataloader') is None:
         raise ValueError(f'{cfg.filename} has no {loader} or no test_dataloader to draw from')
@@ -111,23 +116,32 @@ def _build_dataset(cfg: Config, split: str) -> Any:
     return DATASETS.build({**dataset, 'pipeline': pipeline, 'test_mode': True})
 
 
-def _frame_of_dataset(
+def frame_of_dataset(
     dataset: Any, index: int, name: str, model: nn.Module | None, score_thr: float
 ) -> Frame:
-    """One frame through the test pipeline, and through the model."""
+    """Take one frame through the test pipeline, and through a model if there is one.
+
+    Args:
+        dataset (Any): as :func:`build_dataset` returns it.
+        index (int): of the frame.
+        name (str): of the frame.
+        model (nn.Module, optional): a detector in eval mode.
+        score_thr (float): lowest score of its predictions.
+    """
     truth = dataset.get_data_info(index)['eval_ann_info']
     boxes = Boxes(truth['gt_bboxes_3d'].tensor.numpy(), np.asarray(truth['gt_labels_3d']))
     boxes.boxes[:, 2] += boxes.boxes[:, 5] / 2
     data = dataset[index]
-    predictions = None
-    if model is not None:
-        with torch.no_grad():
-            found = model.test_step(pseudo_collate([data]))[0].pred_instances_3d.cpu()
-        found = found[found.scores_3d >= score_thr]
-        predictions = Boxes(
-            found.bboxes_3d.tensor.numpy(), found.labels_3d.numpy(), found.scores_3d.numpy()
-        )
+    predictions = None if model is None else detect(model, data, score_thr)
     return Frame(name, data['inputs']['points'].numpy(), boxes, predictions)
+
+
+@torch.no_grad()
+def detect(model: nn.Module, data: dict[str, Any], score_thr: float) -> Boxes:
+    """Return what a detector finds in one frame as its data set gives it."""
+    found = model.test_step(pseudo_collate([data]))[0].pred_instances_3d.cpu()
+    found = found[found.scores_3d >= score_thr]
+    return Boxes(found.bboxes_3d.tensor.numpy(), found.labels_3d.numpy(), found.scores_3d.numpy())
 
 
 def _check_indices(indices: Sequence[int], length: int) -> None:

@@ -54,6 +54,14 @@ def test_costs_are_shares_of_the_first_and_accuracies_stand_where_known():
     assert small.endswith('| 0.610 | 0.520 |')
 
 
+def test_other_metrics_have_columns_of_their_names(tmp_path):
+    write(tmp_path / 'video.json', rows(top1=0.938), RUN, metrics=['top1'])
+    lines = (tmp_path / 'video.md').read_text().splitlines()
+    assert lines[0].endswith('| peak memory | top1 |')
+    assert lines[3].endswith('| 0.938 |') and lines[2].endswith('|  |')
+    assert (tmp_path / 'video.png').exists()
+
+
 def test_a_plot_is_drawn_where_accuracies_are_known(tmp_path):
     write(tmp_path / 'none.json', rows(), RUN)
     write(tmp_path / 'new' / 'some.json', rows(mAP=0.61, NDS=0.52), RUN)

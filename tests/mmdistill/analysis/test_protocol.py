@@ -63,6 +63,33 @@ def test_a_row_may_have_seeds_of_its_own(tmp_path):
     assert [run.name for run in protocol.runs(tmp_path)] == ['a_seed0', 'b_seed7']
 
 
+def test_a_teacher_that_is_a_row_comes_first_and_its_last_checkpoint_teaches(tmp_path):
+    rows = [
+        Row('big', 'teacher', 'big.py', epochs=8, seeds=[3]),
+        Row('alone', 'alone', 'small.py'),
+        Row('taught', 'taught', 'taught.py', teacher='big', against=['alone']),
+    ]
+    protocol = Protocol(rows, epochs=4, seeds=[0, 1], metrics=['mAP'], titles={'mAP': 'precision'})
+    runs = {run.name: run for run in protocol.runs(tmp_path)}
+    assert list(runs) == ['big_seed3', 'alone_seed0', 'taught_seed0', 'alone_seed1', 'taught_seed1']
+    assert runs['big_seed3'].epochs == runs['big_seed3'].options['train_cfg.max_epochs'] == 8
+    assert runs['taught_seed1'].needs == ('big_seed3',)
+    file = runs['taught_seed1'].options['model.teacher.checkpoint']
+    assert file == str(tmp_path / 'big_seed3' / 'epoch_8.pth')
+    assert 'model.teacher.checkpoint' not in runs['alone_seed1'].options
+    for name, score in (('big_seed3', 0.9), ('alone_seed0', 0.5), ('taught_seed0', 0.6)):
+        write_log(tmp_path / name, {'mAP': score})
+    finished = [runs[name] for name in ('big_seed3', 'alone_seed0', 'taught_seed0')]
+    table = as_markdown(protocol, gather(protocol, finished, tmp_path))
+    assert 'precision | precision gained' in table
+    assert '| teacher | 8 | 1 | 0.900 |' in table
+    assert '+0.100 over *alone*' in table
+    with pytest.raises(ValueError, match="'taught' has the teacher 'big', which is trained behind"):
+        Protocol(rows[::-1], epochs=4, seeds=[0], metrics=['mAP'])
+    with pytest.raises(ValueError, match="compared by 'mAP', which is none of the metrics"):
+        Protocol(rows, epochs=4, seeds=[0], metrics=['NDS'])
+
+
 def test_the_table_has_means_deviations_and_paired_intervals(protocol, tmp_path):
     for seed, (alone, linked) in enumerate([(0.50, 0.55), (0.60, 0.63)]):
         write_log(tmp_path / f'alone_seed{seed}', {'mAP': alone}, step_s=3.0)

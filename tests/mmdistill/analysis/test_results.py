@@ -24,6 +24,20 @@ def test_accuracies_are_read_from_files_lines_and_work_dirs(tmp_path):
         read_result(str(whole))
 
 
+def test_metrics_of_other_names_are_read_where_they_are_asked_for(tmp_path):
+    flat = tmp_path / 'test' / '20250101_000000' / '20250101_000000.json'
+    flat.parent.mkdir(parents=True)
+    flat.write_text(json.dumps({'top1': 0.9, 'f1': 0.8}))
+    whole = tmp_path / 'train' / 'results.json'  # of MetricsFileHook
+    whole.parent.mkdir()
+    whole.write_text(json.dumps({'test': {'top1': 0.7, 'f1': 0.6}, 'best': {'top1': 0.99}}))
+    assert read_result(str(tmp_path / 'test'), ['top1', 'f1']) == dict(top1=0.9, f1=0.8)
+    assert read_result(str(whole), ['top1']) == read_result(str(whole.parent), ['top1'])
+    assert read_result(str(whole), ['top1']) == dict(top1=0.7)
+    with pytest.raises(FileNotFoundError, match='no mAP and NDS'):
+        read_result(str(whole))
+
+
 def test_an_evaluation_without_metrics_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match='mAP and NDS'):
         read_accuracy(tmp_path)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mmdistill.losses import RKDLoss
 from mmdistill.losses.items import take_items
 
 
@@ -81,3 +82,14 @@ def test_what_cannot_be_related_is_refused(maps):
         take_items(torch.ones(2, 3), torch.ones(2, 3), 'scene', torch.ones(2, 1, 1, 1))
     with pytest.raises(ValueError, match=r'the mask is \(2, 1, 6, 8\)'):
         take_items(*maps, 'scene', torch.ones(2, 1, 6, 8))
+
+
+@pytest.mark.parametrize(
+    ('size', 'items'), [((1, 1), (8, 8)), ((6, 9), (8, 8)), ((6, 9), (2, 10)), ((1, 1), 5)]
+)
+def test_items_that_share_a_position_are_refused(size, items):
+    """A map of one cell cut into 8 x 8 is 64 times the same item, and any two models agree."""
+    maps = torch.randn(2, 3, *size), torch.randn(2, 5, *size)
+    with pytest.raises(ValueError, match=rf'maps of \({size[0]}, {size[1]}\).*at most .*scene'):
+        RKDLoss(items=items)(*maps)
+    assert RKDLoss(items='scene', distance_weight=1)(*maps).isfinite()

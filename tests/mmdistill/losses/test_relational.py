@@ -36,6 +36,11 @@ GRAM = [
 EVERY = RELATIONAL + SAME_CHANNELS + GRAM
 
 
+def on_small_maps(config):
+    """A config whose grid of items is no finer than the fixture's maps."""
+    return config if config in GRAM else dict(config, items=(3, 2))
+
+
 def name(config):
     return '-'.join(str(value) for value in config.values())
 
@@ -282,6 +287,7 @@ def test_angles_at_items_that_coincide_are_left_out(side):
 def test_equal_features_cost_nothing_and_the_weight_is_a_factor(maps, config):
     student, teacher, mask = maps
     teacher = teacher[:, :3]
+    config = on_small_maps(config)
     one, three = (MODELS.build(dict(config, loss_weight=weight)) for weight in (1.0, 3.0))
     assert one(student, student, mask=mask).abs() < 1e-12
     value = one(student, teacher, mask=mask)
@@ -292,7 +298,7 @@ def test_equal_features_cost_nothing_and_the_weight_is_a_factor(maps, config):
 @pytest.mark.parametrize('config', EVERY, ids=name)
 def test_the_teacher_gets_no_gradient(maps, config):
     student, teacher = maps[0], maps[1][:, :3].requires_grad_()
-    MODELS.build(config)(student, teacher).backward()
+    MODELS.build(on_small_maps(config))(student, teacher).backward()
     assert teacher.grad is None and student.grad.abs().sum() > 0
 
 

@@ -289,7 +289,7 @@ class TestRealHeads:
         torch.testing.assert_close(explicit(mine, theirs), result)
 
     def test_metric_boxes_are_those_that_the_head_predicts(self, detectors):
-        from mmdistill3d.losses.response.transfusion import read_queries
+        from mmdistill3d.queries import read_queries
 
         student = detectors[0].eval()
         outputs = self.run(student)

@@ -32,3 +32,21 @@ def test_frame_without_boxes_or_points_is_drawn(tmp_path):
     empty = Boxes(np.zeros((0, 7)), np.zeros(0, int))
     draw_bev(Frame('empty', np.zeros((0, 3)), empty), CLASSES, tmp_path / 'empty.png')
     assert (tmp_path / 'empty.png').stat().st_size > 5000
+
+
+def test_a_box_lies_along_its_heading_and_the_tick_leaves_through_its_front(tmp_path):
+    """Yaw counts from x towards y: 90 degrees look upwards in the picture, 180 to the left."""
+    for yaw, rows_up, columns_right in ((90, 1, 0), (180, 0, -1), (0, 0, 1), (-90, -1, 0)):
+        box = np.array([[0.0, 0, 0, 10, 2, 2, np.deg2rad(yaw)]])
+        car = Boxes(box, np.array([CLASSES.index('trailer')]))
+        file = tmp_path / f'{yaw}.png'
+        draw_bev(Frame('', np.zeros((0, 3)), car), CLASSES, file)
+        pixels = pixels_of(image.imread(file), 'trailer')
+        height, width = np.ptp(pixels, axis=0)
+        assert (height > 3 * width) == bool(rows_up)
+        # In front of the box there is nothing but the tick, one line wide; behind it nothing.
+        along = -pixels[:, 0] if rows_up else pixels[:, 1]
+        across = pixels[:, 1] if rows_up else pixels[:, 0]
+        ends = [np.ptp(across[along == end]) for end in (along.max(), along.min())]
+        front, back = ends if rows_up + columns_right > 0 else ends[::-1]
+        assert front < back

@@ -7,6 +7,8 @@ from mmdet3d.utils import register_all_modules
 from mmengine.config import Config
 
 from lidarsim import Parameters, generate_dataset
+from mmdistill.report.networks import Network
+from mmdistill3d.report.pictures import pictures_section
 from mmdistill3d.visualization import COLOURS, frames_of_config, frames_of_infos
 
 CLASSES = tuple(COLOURS)
@@ -105,3 +107,16 @@ def test_what_is_not_there_is_named(data, config):
         frames_of_infos(data, 'test', [0])
     with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
         frames_of_config(config, 'val', [0], 'nowhere.pth')
+
+
+def test_a_report_shows_frames_with_what_each_model_finds(config, tmp_path):
+    models = [MODELS.build(config.model).eval() for _ in range(2)]
+    networks = [
+        Network(name, name, model, config)
+        for name, model in zip(('alone', 'distilled'), models, strict=True)
+    ]
+    section = pictures_section(networks, 2, str, folder=tmp_path)
+    assert len(section.blocks) == 2
+    assert all(block.data[8:12] == b'WEBP' for block in section.blocks)
+    assert (tmp_path / 'frame_1.png').read_bytes().startswith(b'\x89PNG')
+    assert 'in 2 frames, found with a score of at least 0.2: alone ' in section.text

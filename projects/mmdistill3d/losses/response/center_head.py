@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from mmdistill.classes import ClassMap
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, mask_like
+from mmdistill.memo import directly
 from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
 from mmdistill3d.bev import BEVGrid, constants
@@ -77,7 +78,7 @@ class CenterHeadKDLoss(LinkLoss):
         loss_weight: Factor of the loss.
     """
 
-    needs = ('data_samples', 'mask')
+    needs = ('data_samples', 'mask', 'once')
     joins = 'nothing'
 
     def __init__(
@@ -141,6 +142,7 @@ class CenterHeadKDLoss(LinkLoss):
         *,
         data_samples: list | None = None,
         mask: Tensor | None = None,
+        once: Callable[..., Any] = directly,
     ) -> Tensor:
         """Return the loss between the outputs of two heads.
 
@@ -150,6 +152,7 @@ class CenterHeadKDLoss(LinkLoss):
             teacher: The same of the teacher.
             data_samples: Samples with ``gt_instances_3d``.
             mask: Further weights ``(B, 1, H, W)``.
+            once: The step's :class:`~mmdistill.memo.Memo`, in which links share what they draw.
 
         Raises:
             ValueError: An output is missing, or tasks, classes or sizes of the maps differ.
@@ -172,10 +175,10 @@ class CenterHeadKDLoss(LinkLoss):
                 mask = seen if mask is None else mask * seen
         check_same_shape(logits, taught)
         loss = self.heatmap_weight * self.heatmap(
-            logits, taught, data_samples=data_samples, mask=mask
+            logits, taught, data_samples=data_samples, mask=mask, once=once
         )
         if self.box_weight:
-            weights = self._box_weights(taught.sigmoid(), data_samples)
+            weights = self._box_weights(taught.sigmoid(), data_samples, once)
             if mask is not None:
                 weights = weights * mask_like(weights[:, 0], mask)[:, None]
             weights = weights.split(classes[0], dim=1)
@@ -220,11 +223,13 @@ class CenterHeadKDLoss(LinkLoss):
         return weighted_ratio(torch.stack(distances), torch.stack(counts))
 
     @torch.no_grad()
-    def _box_weights(self, scores: Tensor, data_samples: list | None) -> Tensor:
+    def _box_weights(
+        self, scores: Tensor, data_samples: list | None, once: Callable[..., Any]
+    ) -> Tensor:
         """Weight of each class and cell, (B, K, H, W)."""
         weights = torch.zeros_like(scores)
         if self.positions != 'peaks':
-            weights = scores * self.heatmap.gaussians(scores, data_samples).eq(1)
+            weights = scores * self.heatmap.gaussians(scores, data_samples, once).eq(1)
         if self.positions != 'gt':
             is_peak = (scores == F.max_pool2d(scores, 3, stride=1, padding=1)) & (
                 scores >= self.score_thr

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -12,11 +13,12 @@ from mmdistill.classes import ClassColumns
 from mmdistill.connectors.checks import check_same_shape
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float, mask_like
+from mmdistill.memo import directly
 from mmdistill.reading import Layer
 from mmdistill3d.classes import class_map
-from mmdistill3d.gaussians import class_gaussians
+from mmdistill3d.gaussians import annotated_gaussians
 from mmdistill3d.grids import MapGrid
-from mmdistill3d.instances import annotated, boxes_of
+from mmdistill3d.instances import annotated, on_the_ground
 from mmdistill3d.losses.response.scores import (
     check_form,
     logits_of,
@@ -79,7 +81,7 @@ class HeatmapKDLoss(LinkLoss):
         loss_weight: Factor of the loss.
     """
 
-    needs = ('data_samples', 'mask')
+    needs = ('data_samples', 'mask', 'once')
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class HeatmapKDLoss(LinkLoss):
         self.student_kind, self.teacher_kind = student, teacher
         self.min_overlap, self.min_radius = min_overlap, min_radius
         self.loss_weight = loss_weight
-        self.needs = ('mask',) if weights == 'teacher' else ('data_samples', 'mask')
+        self.needs = ('mask',) if weights == 'teacher' else type(self).needs
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Read the grid of the map, and the classes where both models tell them."""
@@ -137,6 +139,7 @@ class HeatmapKDLoss(LinkLoss):
         *,
         data_samples: list | None = None,
         mask: Tensor | None = None,
+        once: Callable[..., Any] = directly,
     ) -> Tensor:
         """Return the loss between two class maps.
 
@@ -145,6 +148,7 @@ class HeatmapKDLoss(LinkLoss):
             teacher: ``(B, K, H, W)``, or as many classes as the teacher has where both are named.
             data_samples: Samples with ``gt_instances_3d``.
             mask: Further weights ``(B, 1, H, W)``.
+            once: The step's :class:`~mmdistill.memo.Memo`, in which links share what they draw.
 
         Raises:
             ValueError: The maps differ in shape or from the mask, have other channels than
@@ -159,7 +163,7 @@ class HeatmapKDLoss(LinkLoss):
             )
         student, teacher = as_float(student), as_float(teacher.detach())
         target = scores_of(teacher, self.teacher_kind)
-        weights = self.cell_weights(target, data_samples)
+        weights = self.cell_weights(target, data_samples, once)
         if mask is not None:
             weights = weights * mask_like(weights[:, 0], mask)[:, None]
         if self.columns.changes:
@@ -168,32 +172,44 @@ class HeatmapKDLoss(LinkLoss):
         return self.loss_weight * weighted_ratio(distance, weights)
 
     @torch.no_grad()
-    def cell_weights(self, target: Tensor, data_samples: list | None) -> Tensor:
+    def cell_weights(
+        self, target: Tensor, data_samples: list | None, once: Callable[..., Any] = directly
+    ) -> Tensor:
         """Return the weight of each class and cell, ``(B, K, H, W)``.
 
         Args:
             target: The teacher's scores, ``(B, K, H, W)``.
             data_samples: Samples with ``gt_instances_3d``.
+            once: As of :meth:`forward`.
         """
         if self.weights == 'teacher':
             return target.clamp(min=self.background)
-        gaussians = self.gaussians(target, data_samples)
+        gaussians = self.gaussians(target, data_samples, once)
         weights = gaussians * target if self.weights == 'product' else gaussians
         return weights.clamp(min=self.background)
 
-    def gaussians(self, like: Tensor, data_samples: list | None) -> Tensor:
+    def gaussians(
+        self, like: Tensor, data_samples: list | None, once: Callable[..., Any] = directly
+    ) -> Tensor:
         """Return the Gaussians of the annotated boxes in the shape and type of ``like``.
+
+        Args:
+            like: ``(B, K, H, W)``.
+            data_samples: Samples with ``gt_instances_3d``.
+            once: As of :meth:`forward`.
 
         Raises:
             ValueError: The batch has no annotated boxes, or is another than the map's.
         """
         instances = annotated(data_samples, len(like), ", or weigh by weights='teacher' alone")
-        return class_gaussians(
-            [boxes.to(like.device) for boxes in boxes_of(instances)],
-            [gt.labels_3d.to(like.device) for gt in instances],
+        return once(
+            annotated_gaussians,
+            [on_the_ground(gt.bboxes_3d) for gt in instances],
+            [gt.labels_3d for gt in instances],
             range(like.shape[1]) if self.classes is None else self.classes,
             tuple(like.shape[2:]),
             self.grid(),
             self.min_overlap,
             self.min_radius,
+            like.device,
         ).to(like)
