@@ -11,7 +11,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, set_random_seed
 
 from mmdistill.analysis.gradients import measure_links
-from mmdistill.apis.checks import check_data
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.plan import INIT_HOOK, Plan, built
 
@@ -28,14 +27,12 @@ def calibrate(plan: Plan, model: dict[str, Any], cfg: Config, batches: int = 4) 
     Args:
         plan: The plan.
         model: Config of its distiller.
-        cfg: The student's whole config, for the data.
+        cfg: The student's whole config, whose training data set is there.
         batches: How many batches are measured; their medians count.
 
     Raises:
-        FileNotFoundError: The data set is not there.
         ValueError: A link has no gradient.
     """
-    check_data(cfg, loaders=('train_dataloader',))
     set_random_seed(0)
     loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
     distiller = built(model)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmdistill.apis.checks import check_config
+from mmdistill.apis.checks import check_config, check_data
 from mmdistill.teacher import read_config
 from mmdistill3d.planning import tables
 from mmdistill3d.planning.calibrate import calibrate
@@ -116,6 +116,8 @@ def prepare(request: Request, say: Callable[[str], Any] = lambda text: None) -> 
         if '::' not in config:
             check_config(config)
     cfg = copy.deepcopy(read_config(request.base, 'student'))
+    if request.calibrate:
+        check_data(cfg, loaders=('train_dataloader',))
     changes: dict[str, Any] = {}
     if request.derives:
         changes = narrow(cfg.model, request.width, request.depth)
