@@ -49,7 +49,7 @@ env: install ## show versions and what is missing
 data: install ## generate the embedded data set in data/lidarsim
 	@$(BIN)/python tools/create_lidarsim.py --out data/lidarsim
 
-demo: install ## teacher, student alone, student distilled: train, evaluate, one table (QUICK=1: 5 min)
+demo: install ## student alone, started from the teacher, distilled: train, evaluate, one table (QUICK=1: 5 min)
 	@$(BIN)/python tools/demo.py --seed $(SEED) --teacher $(TEACHER) $(if $(filter 1,$(QUICK)),--quick) $(ARGS)
 
 demo-kitti: install ## in KITTI's form: teacher, student alone, started, distilled, AP (QUICK=1: 2 min)

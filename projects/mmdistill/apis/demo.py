@@ -28,6 +28,8 @@ class Demo:
         teacher (str): config of the teacher.
         student (str): config of the student alone.
         distilled (str): config of the student under the teacher.
+        started (str): config of the student that has the teacher's weights at its start, and no
+            links: what of the gain is that start.
         data_root (str): folder of the data set.
         make_data (tuple[str, ...]): arguments of Python that make the data set.
         manifest (str): file in ``data_root`` that exists when the data set is complete.
@@ -42,6 +44,7 @@ class Demo:
     teacher: str
     student: str
     distilled: str
+    started: str
     data_root: str
     make_data: tuple[str, ...]
     manifest: str
@@ -52,7 +55,7 @@ class Demo:
     samples: tuple[int, int] = (0, 0)
 
     def runs(self) -> list[Run]:
-        """The three training runs, with the config entries that are overridden in each."""
+        """The training runs, with the config entries that are overridden in each."""
         teacher = Run(
             'teacher',
             'Teacher',
@@ -61,13 +64,20 @@ class Demo:
             self.teacher,
             weights=self.weights,
         )
-        student, distilled = self.options(self.student), self.options(self.distilled)
-        distilled['model.teacher.checkpoint'] = str(last_checkpoint(teacher, self.folder))
         needs = ('data', 'teacher') if self.weights is None else ('data',)
+        taught = {'model.teacher.checkpoint': str(last_checkpoint(teacher, self.folder))}
         return [
             teacher,
-            Run('student', 'Student, alone', self.student, student, self.student),
-            Run('distilled', 'Student, distilled', self.distilled, distilled, self.student, needs),
+            Run(
+                'student', 'Student, alone', self.student, self.options(self.student), self.student
+            ),
+            *(
+                Run(name, label, config, self.options(config) | taught, self.student, needs)
+                for name, label, config in (
+                    ('started', "Student, started from the teacher's weights", self.started),
+                    ('distilled', 'Student, distilled', self.distilled),
+                )
+            ),
         ]
 
     def options(self, config: str) -> Options:
@@ -94,7 +104,7 @@ class Demo:
                 key={'config': config_content(run.config), 'weights': weights},
                 folder=self.folder / run.name / 'train',
             )
-            for run in runs
+            for run in sorted(runs, key=_turn)
             if run.weights is None
         ]
         evaluation = [
@@ -152,7 +162,7 @@ class Demo:
         return self.folder / 'report.html'
 
     def _report(self, evaluation: Sequence[Stage], measurement: Stage) -> Stage:
-        """The page of the three runs."""
+        """The page of all runs."""
         title = 'Demo, a quick run: its accuracies mean nothing' if self.quick else 'Demo'
         return Stage(
             'report',
@@ -199,6 +209,11 @@ class Run:
     network: str
     needs: tuple[str, ...] = ('data',)
     weights: Path | None = None
+
+
+def _turn(run: Run) -> int:
+    """The distilled student takes longest: the others are trained beside it."""
+    return {'teacher': 0, 'distilled': 1}.get(run.name, 2)
 
 
 def demo_options(cfg: Config, data_root: str, seed: int, quick: bool) -> Options:

@@ -42,6 +42,7 @@ def test_the_plan_trains_the_students_alike_and_the_distilled_one_after_its_teac
         teacher='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
         student='configs/bevfusion/bevfusion_lidar_student_mini.py',
         distilled='configs/distill/bevfusion_best_mini.py',
+        started='configs/distill/combinations/init.py',
         data_root='data/lidarsim',
         make_data=('tools/create_lidarsim.py', '--out', 'data/lidarsim'),
         manifest='lidarsim.json',
@@ -50,16 +51,16 @@ def test_the_plan_trains_the_students_alike_and_the_distilled_one_after_its_teac
     )
     runs = demo.runs()
     stages = {stage.name: stage for stage in demo.stages(runs)}
-    assert 'teacher' in stages['distilled'].needs
+    assert 'teacher' in stages['distilled'].needs and 'teacher' in stages['started'].needs
     teacher_checkpoint = last_checkpoint(runs[0], tmp_path)
     assert f'model.teacher.checkpoint={teacher_checkpoint}' in stages['distilled'].command
     seeds = [run.options['randomness.seed'] for run in runs]
-    assert seeds == [1, 1, 1]
-    student, distilled = (
+    assert seeds == [1, 1, 1, 1]
+    student, started, distilled = (
         Config.fromfile(run.config, import_custom_modules=False) for run in runs[1:]
     )
     for part in ('train_cfg', 'optim_wrapper', 'param_scheduler', 'train_dataloader'):
-        assert student[part] == distilled[part]
+        assert student[part] == distilled[part] == started[part]
 
 
 def test_with_weights_of_a_teacher_only_the_students_are_trained(repository, tmp_path, monkeypatch):
@@ -70,6 +71,7 @@ def test_with_weights_of_a_teacher_only_the_students_are_trained(repository, tmp
         teacher='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
         student='configs/bevfusion/bevfusion_lidar_student_mini.py',
         distilled='configs/distill/bevfusion_best_mini.py',
+        started='configs/distill/combinations/init.py',
         data_root='data/lidarsim',
         make_data=('tools/create_lidarsim.py', '--out', 'data/lidarsim'),
         manifest='lidarsim.json',
