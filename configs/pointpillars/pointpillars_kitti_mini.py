@@ -11,6 +11,7 @@ model = dict(
         with_distance=False,
         voxel_size=voxel_size,
         point_cloud_range=_base_.point_cloud_range,
+        norm_cfg=dict(type='BN1d', **_base_.bn),
     ),
     middle_encoder=dict(type='PointPillarsScatter', in_channels=32, output_shape=[192, 160]),
     backbone=dict(layer_strides=[2, 2]),

@@ -12,6 +12,7 @@ model = dict(
         output_channels=32,
         encoder_channels=((8,), (16, 16), (32, 32)),
         encoder_paddings=((1,), (1, 1), (1, 1)),
+        norm_cfg=dict(type='BN1d', **_base_.bn),
     ),
     backbone=dict(in_channels=64, layer_strides=[1, 2]),
 )
