@@ -128,10 +128,13 @@ class Link(BaseModule):
         """Find what says for what the rows of both layers stand, if the loss compares them.
 
         Raises:
+            KeyError: A model has no such layer; the message lists the nearest names.
             ValueError: They are each model's own, or one side alone says what they are.
         """
         if self.loss.joins != 'cells':
             return
+        self.student.check(student, 'student')
+        self.teacher.check(teacher, self.teacher_name)
         with self._named_errors():
             mine, theirs = rows_of(student, self.student), rows_of(teacher, self.teacher)
             if (mine is None) != (theirs is None):
