@@ -128,7 +128,7 @@ class Link(BaseModule):
         """Find what says for what the rows of both layers stand, if the loss compares them.
 
         Raises:
-            KeyError: A layer does not exist.
+            KeyError: A model has no such layer; the message lists the nearest names.
             ValueError: They are each model's own, or one side alone says what they are.
         """
         self.student.check(student, 'student')

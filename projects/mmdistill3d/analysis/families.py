@@ -344,9 +344,14 @@ FAMILIES = (
         'neck[fp_features]',
         changes={
             'backbone.num_points': (512, 128, 64, 32),
-            'rpn_head.num_classes': 3,
+            'train_cfg.rpn.rpn_proposal.nms_pre': 100,
+            'train_cfg.rpn.rpn_proposal.nms_post': 16,
+            'train_cfg.rcnn.sampler.num': 8,
+            'test_cfg.rpn.nms_cfg.nms_pre': 100,
+            'test_cfg.rpn.nms_cfg.nms_post': 8,
+            'backbone.num_samples': ((8, 8), (8, 8), (8, 8), (8, 8)),
         },
-        batch=street_with_classes(3),
+        batch=room(4, 1024, 3, LiDARInstance3DBoxes, (20.0, 20.0, 2.0)),
         second_stage=_roi_link(),
     ),
     Family(

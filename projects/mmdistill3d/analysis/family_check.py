@@ -209,6 +209,11 @@ def _reason(error: Exception) -> str:
         return f"mmcv's {operator[1]} has no CPU version"
     if 'torch.cuda.IntTensor' in text or 'Torch not compiled with CUDA' in text:
         return f'{_owner(error)} needs CUDA'
+    absent = re.search(r'to install (\w+)', text)
+    if absent:
+        return f'{absent[1]} is not installed'
+    if 'is not implemented on CPU' in text:
+        return f"mmcv's {text.split()[0]} has no CPU version"
     return f'{type(error).__name__}: {text.splitlines()[0][:100] if text else ""}'
 
 
