@@ -25,7 +25,7 @@ from mmdistill.analysis.confusion import draw_run
 from mmdistill.analysis.experiments import as_markdown, draw, origin, pivot, read_groups
 from mmdistill.analysis.tables import update_readme
 from mmdistill.apis.config import add_cfg_options
-from mmdistill.apis.experiments import Experiment, expect, plan, read_vary, run
+from mmdistill.apis.experiments import Experiment, expect, output_in, plan, read_vary, run
 from mmdistill.apis.progress import length
 from mmdistill.utils.work_dir import only_run_in
 
@@ -38,7 +38,7 @@ def main() -> None:
             vary = read_vary(args.vary)
             runs = plan(args.configs, args.seeds, args.work_dir, args.cfg_options, vary)
             with only_run_in(args.work_dir):
-                train(runs)
+                train(runs, args.work_dir)
         groups = read_groups(args.work_dir)
         text = as_markdown(groups, args.metrics, args.against, args.show)
         for key in args.pivot:
@@ -55,16 +55,20 @@ def main() -> None:
         update_readme(args.update_readme, text, args.marker)
 
 
-def train(runs: list[Experiment]) -> None:
+def train(runs: list[Experiment], work_dir: Path) -> None:
     """Train what is left, with a plan before it unless its own lines are asked for."""
     verbose = os.environ.get('VERBOSE') == '1'
     left = [run for run in runs if not run.is_finished]
-    seconds = {} if verbose or not left else expect(left)
+    seconds = {}
+    if left and not verbose:
+        print('Timing a few steps on this machine ...', flush=True)
+        with output_in(work_dir / 'plan.log'):
+            seconds = expect(left)
     for planned, expected in seconds.items():
         print(f'  {planned!s:50s} {length(expected):>8s}', flush=True)
     if left and not verbose:
-        total = f'about {length(sum(seconds.values()))} of computing, ' if seconds else ''
-        print(f'{total}logs: console.log of each; VERBOSE=1 shows them', flush=True)
+        total = f'{length(sum(seconds.values()))} of steps in all. ' if seconds else ''
+        print(f'{total}Logs: console.log of each; VERBOSE=1 shows them.', flush=True)
     run(runs, report=partial(print, flush=True), seconds=seconds, verbose=verbose)
 
 

@@ -162,7 +162,7 @@ def run(
             continue
         report(f'{begins}: {experiment.config}')
         began = time.monotonic()
-        with contextlib.nullcontext() if verbose else _console(experiment.folder):
+        with contextlib.nullcontext() if verbose else output_in(experiment.folder / 'console.log'):
             experiment.train()
         taken, planned = taken + time.monotonic() - began, planned + expected
         rest = sum(left.values()) * taken / planned if planned else 0.0
@@ -192,13 +192,13 @@ def expect(experiments: Sequence[Experiment]) -> dict[Path, float]:
 
 
 @contextlib.contextmanager
-def _console(folder: Path) -> Iterator[None]:
-    """Let what a run prints go to a file of its own.
+def output_in(path: Path) -> Iterator[None]:
+    """Let what is printed in this block go to the end of a file.
 
-    The file stays open: loggers that the run leaves behind go on writing there.
+    The file stays open: loggers that are made in the block go on writing there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / 'console.log').open('a', buffering=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open('a', buffering=1)
     with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         yield
 

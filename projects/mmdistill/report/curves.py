@@ -108,7 +108,8 @@ def _learning_rate(axis: Axes, runs: Sequence[Run]) -> None:
     for run, style in zip(runs, _styles(runs), strict=True):
         points = [(r['step'], r['lr']) for r in run.log.train if is_finite(r.get('lr'))]
         if points:
-            axis.plot(*zip(*points, strict=True), label=run.name, **style)
+            marker = 'o' if len(points) == 1 else None
+            axis.plot(*zip(*points, strict=True), label=run.name, marker=marker, **style)
     axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 2), useMathText=True)
     _finish(axis, 'Learning rate', runs)
 
@@ -142,7 +143,8 @@ def _curve(
     smooth = np.convolve(values, np.ones(window) / window, mode='valid')
     if window > 1:
         axis.plot(steps, values, lw=0.5, alpha=0.35, **style)
-    axis.plot(steps[window - 1 :], smooth, lw=1.6, label=label, **style)
+    marker = 'o' if len(values) == 1 else None  # a line of one point is not seen
+    axis.plot(steps[window - 1 :], smooth, lw=1.6, label=label, marker=marker, **style)
 
 
 def _finish(axis: Axes, title: str, runs: Sequence[Run], unit: str = 'iteration') -> None:

@@ -41,7 +41,8 @@ class ReportDomain:
             for key, value in result.items()
             if is_finite(value) and key != 'step'
         }
-        return dict(list(found.items())[:SHOWN_METRICS])
+        means_first = sorted(found, key=lambda name: not name.startswith('mean'))
+        return {name: found[name] for name in means_first[:SHOWN_METRICS]}
 
     def details(self, runs: Sequence[Run]) -> list[Block]:
         """What the results show beyond the table: here confusion matrices, where there are any."""

@@ -152,7 +152,9 @@ def _costs(cost: Mapping[str, Any] | None) -> list[str]:
     if cost is None:
         return [_NO, _NO, _NO]
     dense, sparse = cost['dense_macs'] / 1e9, cost['sparse_macs'] / 1e9
-    macs = f'{dense + sparse:.2f}' + (f' ({dense:.2f} + {sparse:.2f} sparse)' if sparse else '')
+    digits = 2 if dense + sparse > 0.1 else 4
+    macs = f'{dense + sparse:.{digits}f}'
+    macs += f' ({dense:.{digits}f} + {sparse:.{digits}f} sparse)' if sparse else ''
     return [f'{cost["params"] / 1e6:.3f} M', macs, f'{cost["ms_per_frame"]:.1f}']
 
 
