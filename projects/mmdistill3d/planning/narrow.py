@@ -17,7 +17,7 @@ MULTIPLE = 8
 _ALL_PARTS = ('voxel_encoder', *PARTS)
 _POINT_NETS = ('HardVFE', 'DynamicVFE', 'PillarFeatureNet', 'DynamicPillarFeatureNet')
 _MEANS = ('HardSimpleVFE', 'DynamicSimpleVFE')  # of a voxel's points: no weights
-_SPARSE = ('SparseEncoder', 'BEVFusionSparseEncoder')
+_SPARSE = ('SparseEncoder', 'PortableSparseEncoder', 'BEVFusionSparseEncoder')
 
 
 def narrow(model: Mapping[str, Any], width: float = 1.0, depth: float = 1.0) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mmdet3d.models.middle_encoders import SparseEncoder, SparseUNet
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from bevfusion import PortableSparseEncoder
 from mmdistill import Distiller
 from mmdistill.reading import FeatureRecorder, Layer, build_recorder
 from mmdistill.reading.shapes import example_of, layer_facts, without_trace
@@ -101,7 +102,11 @@ class Pair:
         It does so on the CPU, where MMDetection3D's own sparse encoders have no kernel.
         """
         encoders = [bev_encoder(side.model) for side in (self.student, self.teacher)]
-        return not any(isinstance(encoder, (SparseEncoder, SparseUNet)) for encoder in encoders)
+        return not any(
+            isinstance(encoder, (SparseEncoder, SparseUNet))
+            and not isinstance(encoder, PortableSparseEncoder)
+            for encoder in encoders
+        )
 
     def addresses(self, name: str) -> list[tuple[str, str]]:
         """Return the layers of a part of both, level by level."""
@@ -141,7 +146,7 @@ def read_pair(student: Config, student_name: str, teacher: str, checkpoint: str)
     batch, teacher_batch = _made_up_batches(distiller, mine)
     return Pair(
         replace(mine, outputs=_run(mine, batch, 'loss')),
-        replace(theirs, outputs=_run(theirs, teacher_batch, 'predict')),
+        replace(theirs, outputs=_run(theirs, teacher_batch, loaded.mode)),
         distiller,
     )
 

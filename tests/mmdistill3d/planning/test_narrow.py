@@ -20,6 +20,7 @@ FAMILIES = [
     TEACHER,
     'configs/centerpoint/centerpoint_pillar_mini.py',
     'configs/pointpillars/pointpillars_mini.py',
+    'configs/second/second_kitti_mini.py',
     'mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py',
     'mmdet3d::pointpillars/pointpillars_hv_fpn_sbn-all_8xb4-2x_nus-3d.py',
     'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py',
