@@ -49,7 +49,14 @@ def test_the_tool_trains_all_rows_writes_the_table_and_does_nothing_twice(toy_pr
 
 
 @pytest.mark.parametrize(
-    'name', ['bevfusion_mini', 'bevfusion_mini_crd', 'pointpillars_kitti_mini', 'second_kitti_mini']
+    'name',
+    [
+        'bevfusion_mini',
+        'bevfusion_mini_xs',
+        'bevfusion_mini_crd',
+        'pointpillars_kitti_mini',
+        'second_kitti_mini',
+    ],
 )
 def test_the_repositorys_protocols_name_configs_that_exist(repository, name, tmp_path, monkeypatch):
     monkeypatch.chdir(repository)

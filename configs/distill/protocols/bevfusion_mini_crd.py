@@ -4,9 +4,9 @@
 _base_ = ['bevfusion_mini.py']
 
 
-def with_crd(name, label, **loss):
-    """The best recipe, and CRD between the necks."""
-    link = dict(student='pts_neck[0]', teacher='pts_neck[0]', loss=dict(type='CRDLoss', **loss))
+def with_crd(name, label, layer='pts_neck[0]', **loss):
+    """The best recipe, and CRD between two layers."""
+    link = dict(student=layer, teacher=layer, loss=dict(type='CRDLoss', **loss))
     return dict(
         name=name,
         label=label,
@@ -36,6 +36,11 @@ protocol = dict(
         with_crd(
             'crd_object', 'and CRD of objects', granularity='object',
             memory=dict(queue_length=256, **few), loss_weight=0.23,
+        ),
+        with_crd(
+            'crd_query', 'and CRD of queries', 'bbox_head[0][0]', granularity='query',
+            embed_dims=64, teacher_projector=dict(type='CentredProjector'),
+            memory=dict(queue_length=256, **few), loss_weight=0.1,
         ),
     ],
 )  # fmt: skip
