@@ -38,7 +38,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help install env data demo demo-kitti demo-medical demo-video test lint format clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## make .venv and install everything (once; about 15 minutes, most of it mmcv)
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH="$(TORCH)" tools/install.sh

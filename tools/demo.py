@@ -5,7 +5,6 @@ Everything is done once: call it again after a stop, and it goes on from there.
 Example:
     python tools/demo.py                 # about half an hour on two cores
     python tools/demo.py --quick         # the whole chain on tiny data, a few minutes
-    python tools/demo.py --update-readme # puts the table into README.md
 """
 
 from __future__ import annotations
@@ -80,8 +79,7 @@ def show(demo: Demo, args: argparse.Namespace) -> None:
     print(f'\n{table}\nIn {table_file}, with all numbers in {demo.folder / "table.json"}.')
     print(f'The page to look at: {demo.report}')
     if args.update_readme:
-        update_readme(ROOT / 'README.md', table)
-        print('README.md has the new table.')
+        update_readme(args.update_readme, table)
 
 
 def parse_args() -> argparse.Namespace:
@@ -100,7 +98,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--parallel', type=int, default=min(2, os.cpu_count() or 1), help='stages at a time'
     )
-    parser.add_argument('--update-readme', action='store_true', help='put the table into README.md')
+    parser.add_argument('--update-readme', type=Path, help='file with <!-- demo-table --> markers')
     return parser.parse_args()
 
 
