@@ -152,9 +152,9 @@ def _origin(run: Mapping[str, Any]) -> str:
     return (
         f'Measured by `tools/benchmarks/bench_export.py` at commit {run["commit"]} on '
         f'{run["date"]}: {run["machine"]}, torch {run["torch"]}, onnxruntime '
-        f'{run["onnxruntime"]}. Times are medians over {run["rounds"]} rounds of processor time of '
-        'one thread, all variants taking turns, with the allocator as glibc has it. Clouds are of '
-        'the embedded data set: for mini and '
+        f'{run["onnxruntime"]}. Times are medians over {run["rounds"]} rounds (half as many '
+        'for S, XS and XXS) of processor time of one thread, all variants taking turns, with the '
+        'allocator as glibc has it. Clouds are of the embedded data set: for mini and '
         f'pillars as it is, for S, XS and XXS generated with {run["dense_azimuths"]} azimuths and '
         f'9 sweeps, as dense as nuScenes. Errors are the largest on {run["frames"]} frames. '
         f'Weights are random (seed {run["seed"]}) with norms of one cloud and, of BEVFusion, '
