@@ -8,6 +8,7 @@ from mmdet3d.datasets.transforms import ObjectSample
 from mmdet3d.registry import HOOKS
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 
@@ -19,6 +20,12 @@ class Frames(BaseDataset):
 
     def __getitem__(self, index):
         return not self.pipeline.transforms[0].disabled
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """Another test's scope may be left behind."""
+    init_default_scope('mmdet3d')
 
 
 @pytest.fixture

@@ -78,8 +78,8 @@ def device():
 
 def maps(teacher_channels=16, dtype=torch.float32):
     return (
-        torch.rand(2, 8, 12, 12, dtype=dtype, device=NAME, requires_grad=True),
-        torch.rand(2, teacher_channels, 12, 12, dtype=dtype, device=NAME),
+        torch.rand(2, 8, 16, 16, dtype=dtype, device=NAME, requires_grad=True),
+        torch.rand(2, teacher_channels, 16, 16, dtype=dtype, device=NAME),
     )
 
 
@@ -87,7 +87,7 @@ def run(device, config, teacher_channels, dtype, mask, **needs):
     loss = device.move(MODELS.build(config))
     student, teacher = maps(teacher_channels, dtype)
     if mask:
-        needs['mask'] = torch.rand(2, 1, 12, 12, device=NAME)
+        needs['mask'] = torch.rand(2, 1, 16, 16, device=NAME)
     result = loss(student, teacher, **needs)
     result.backward()
     assert result.device.type == NAME and result.shape == () and result.dtype == torch.float32

@@ -88,7 +88,8 @@ def test_two_iterations_train(path, link, data_root, teacher_file, tmp_path):
     assert len(values) == 2 * len(names)
     assert all(math.isfinite(value) for value in values), values
     # Matched queries alone may find no pair with a teacher of random weights.
-    assert any(value != 0 for value in values) or not names, f'{names} never had a value'
+    unmatched = names == ['crd_query']
+    assert any(value != 0 for value in values) or not names or unmatched, names
     assert all(parameter.isfinite().all() for parameter in runner.model.parameters())
 
 
