@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from mmdistill import classes
-from mmdistill.classes import ClassMap
+from mmdistill.classes import ClassColumns, ClassMap
 from mmdistill3d.heads import find_head
 
 
@@ -16,6 +16,27 @@ def class_map(student: nn.Module, teacher: nn.Module) -> ClassMap | None:
     """Join the classes of two detectors by name; None while one of them does not tell them."""
     mine, theirs = class_names(student), class_names(teacher)
     return None if mine is None or theirs is None else ClassMap(mine, theirs)
+
+
+def join_classes(
+    columns: ClassColumns, student: nn.Module, teacher: nn.Module, who: str
+) -> ClassMap | None:
+    """Let the teacher's columns stand in the student's order, where both models name theirs.
+
+    Args:
+        columns: Told what was joined, or that nothing was.
+        student: The student.
+        teacher: The teacher.
+        who: Who asks, for errors.
+
+    Raises:
+        ValueError: The teacher lacks a class of the student.
+    """
+    joined = class_map(student, teacher)
+    if joined is not None:
+        joined.demand_all(who)
+    columns.join(joined)
+    return joined
 
 
 def class_names(model: Any) -> tuple[str, ...] | None:

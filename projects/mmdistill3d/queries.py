@@ -9,12 +9,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from mmdistill.classes import ClassColumns, ClassMap
+from mmdistill.classes import ClassColumns
 from mmdistill.losses.reduce import as_float
 from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
 from mmdistill3d.bev import BEVGrid, constants
-from mmdistill3d.classes import class_map, demand_same_number
+from mmdistill3d.classes import demand_same_number, join_classes
 from mmdistill3d.heads import LinkedHeads, find_head
 from mmdistill3d.reading import same_range
 
@@ -200,19 +200,12 @@ class QueryMatcher:
             self.heads.bind(student, teacher, 'bbox_coder', what)
         if student.range and teacher.range and not same_range(student.range, teacher.range):
             self._student_range = BEVGrid(student.range)
-        self._join(student.model, teacher.model, who)
+        join_classes(self.columns, student.model, teacher.model, who)
 
     def bind_classes(self, student: nn.Module, teacher: nn.Module, who: str) -> None:
         """Join the classes of the two models, or count them where they have no names."""
-        if self._join(student, teacher, who) is None:
+        if join_classes(self.columns, student, teacher, who) is None:
             demand_same_number(find_head(student), find_head(teacher))
-
-    def _join(self, student: nn.Module, teacher: nn.Module, who: str) -> ClassMap | None:
-        classes = class_map(student, teacher)
-        if classes is not None:
-            classes.demand_all(who)
-        self.columns.join(classes)
-        return classes
 
     def __call__(
         self,

@@ -10,13 +10,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdistill.classes import ClassColumns, ClassMap
+from mmdistill.classes import ClassColumns
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
 from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
 from mmdistill3d.bev import constants
-from mmdistill3d.classes import class_map, demand_same_number
+from mmdistill3d.classes import demand_same_number, join_classes
 from mmdistill3d.heads import LinkedHeads
 from mmdistill3d.losses.response.boxes import BoxDistance, log_size
 from mmdistill3d.losses.response.scores import (
@@ -82,19 +82,12 @@ class ImageHeadLoss(LinkLoss):
         """
         self.heads.bind(student, teacher, self.head_attribute, f'a whole {self.head_name}')
         self._check_alike(self.heads.student(student.model), self.heads.teacher(teacher.model))
-        self._join(student.model, teacher.model)
+        join_classes(self.columns, student.model, teacher.model, type(self).__name__)
 
     def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
         """Join the classes of the two models, or count them where they have no names."""
-        if self._join(student, teacher) is None:
+        if join_classes(self.columns, student, teacher, type(self).__name__) is None:
             demand_same_number(self.heads.student(student), self.heads.teacher(teacher))
-
-    def _join(self, student: nn.Module, teacher: nn.Module) -> ClassMap | None:
-        classes = class_map(student, teacher)
-        if classes is not None:
-            classes.demand_all(type(self).__name__)
-        self.columns.join(classes)
-        return classes
 
     def forward(
         self,

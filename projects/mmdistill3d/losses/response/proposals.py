@@ -11,12 +11,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmdistill.classes import ClassColumns, ClassMap
+from mmdistill.classes import ClassColumns
 from mmdistill.contracts import LinkLoss
 from mmdistill.losses.reduce import as_float
 from mmdistill.reading import Layer
 from mmdistill.reading.address import describe
-from mmdistill3d.classes import class_map, demand_same_number
+from mmdistill3d.classes import demand_same_number, join_classes
 from mmdistill3d.heads import LinkedHeads
 from mmdistill3d.losses.response.boxes import BoxDistance, log_size
 from mmdistill3d.losses.response.scores import check_form, score_distance, weighted_ratio
@@ -98,19 +98,12 @@ class ProposalKDLoss(LinkLoss):
         """
         what = 'a whole VoteHead, SSD3DHead or GroupFree3DHead, such as bbox_head'
         self.heads.bind(student, teacher, 'bbox_coder', what)
-        self._join(student.model, teacher.model)
+        join_classes(self.columns, student.model, teacher.model, type(self).__name__)
 
     def bind_classes(self, student: nn.Module, teacher: nn.Module) -> None:
         """Join the classes of the two models, or count them where they have no names."""
-        if self._join(student, teacher) is None:
+        if join_classes(self.columns, student, teacher, type(self).__name__) is None:
             demand_same_number(self.heads.student(student), self.heads.teacher(teacher))
-
-    def _join(self, student: nn.Module, teacher: nn.Module) -> ClassMap | None:
-        classes = class_map(student, teacher)
-        if classes is not None:
-            classes.demand_all(type(self).__name__)
-        self.columns.join(classes)
-        return classes
 
     def forward(
         self,
