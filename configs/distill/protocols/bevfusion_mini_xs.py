@@ -1,7 +1,7 @@
 # The same question of a student of a quarter of the teacher's width.
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/bevfusion_mini_xs.py
 _base_ = ['bevfusion_mini.py']
-student = 'configs/bevfusion/bevfusion_lidar_student_mini_xs.py'
+student = 'configs/bevfusion/bevfusion_lidar_student_xs_mini.py'
 
 
 def narrower(row):
