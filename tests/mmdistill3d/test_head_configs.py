@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from tests.mmdistill3d.conftest import load
 
 PAIRS = {
-    'centerpoint_pillar_heatmap_mini': 'centerpoint/centerpoint_pillar_teacher_mini.py',
+    'centerpoint_pillar_best_mini': 'centerpoint/centerpoint_pillar_teacher_mini.py',
     'pointpillars_kd_mini': 'pointpillars/pointpillars_teacher_mini.py',
 }
 
@@ -28,7 +28,7 @@ def distiller(request):
 
 
 def test_tasks_of_other_classes_are_refused_when_the_distiller_is_built():
-    model = load('distill/centerpoint_pillar_heatmap_mini.py').model
+    model = load('distill/centerpoint_pillar_best_mini.py').model
     teacher = load('centerpoint/centerpoint_pillar_teacher_mini.py')
     tasks = teacher.model.pts_bbox_head.tasks
     tasks[1]['class_names'], tasks[2]['class_names'] = ['truck', 'bus'], ['trailer', 'van']
