@@ -15,7 +15,6 @@ import json
 import os
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -28,6 +27,7 @@ from mmengine.config import Config
 from mmdistill.analysis.protocol import Protocol, Run, as_markdown, gather
 from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.apis.config import moved_paths
+from mmdistill.apis.progress import Progress
 from mmdistill.apis.stages import Pipeline, Stage, StageError
 from mmdistill.utils.files import sha256
 
@@ -89,15 +89,15 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
     planned: list[Run] = []
     while True:
         runs = protocol.runs(args.work_dir)
-        pipeline = Pipeline(
-            [stage(item, args.work_dir, args.data_root) for item in runs],
-            state_dir=args.work_dir / 'stages',
-            parallel=args.parallel,
-            env={'PYTHONUNBUFFERED': '1'},
-            report=partial(print, flush=True),
-        )
+        stages = [stage(item, args.work_dir, args.data_root) for item in runs]
+        state_dir = args.work_dir / 'stages'
+        pipeline = Pipeline(stages, state_dir, args.parallel, env={'PYTHONUNBUFFERED': '1'})
         if args.report_only or len(runs) == len(planned):
             return pipeline
+        verbose = os.environ.get('VERBOSE') == '1'
+        pipeline.watcher = progress = Progress(stages, {}, args.parallel, state_dir, verbose)
+        notes = {item.name: item.row.label for item in runs}
+        progress.plan(notes, [name for name in notes if pipeline.is_finished(name)])
         pipeline.run()
         planned = runs
 

@@ -57,13 +57,13 @@ class Progress(Lines):
         self._width = 0
         self._lock = threading.Lock()
 
-    def plan(self, notes: Mapping[str, str], finished: Sequence[str], origin: str) -> None:
+    def plan(self, notes: Mapping[str, str], finished: Sequence[str], origin: str = '') -> None:
         """Print the stages, what each does, and how long.
 
         Args:
             notes: What each stage does, in words.
             finished: Stages that are done already.
-            origin: Where the times come from.
+            origin: Where the expected times come from, if there are any.
         """
         self._over.update(finished)
         for name in self.stages:
