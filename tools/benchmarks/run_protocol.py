@@ -65,6 +65,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, help='of every run: a short try')
     parser.add_argument('--data-root', help='folder of the data set that all rows read')
     parser.add_argument('--parallel', type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument(
+        '--teacher-cache', type=Path, help='folder: what teachers compute, once a seed for all rows'
+    )
     parser.add_argument('--report-only', action='store_true', help='of what is finished; no runs')
     parser.add_argument('--update-readme', type=Path, help='Markdown file with <!-- NAME -->')
     return parser.parse_args()
@@ -89,7 +92,7 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
     planned: list[Run] = []
     while True:
         runs = protocol.runs(args.work_dir)
-        stages = [stage(item, args.work_dir, args.data_root) for item in runs]
+        stages = [stage(item, args) for item in runs]
         state_dir = args.work_dir / 'stages'
         pipeline = Pipeline(stages, state_dir, args.parallel, env={'PYTHONUNBUFFERED': '1'})
         if args.report_only or len(runs) == len(planned):
@@ -102,15 +105,18 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
         planned = runs
 
 
-def stage(item: Run, work_dir: Path, data_root: str | None) -> Stage:
+def stage(item: Run, args: argparse.Namespace) -> Stage:
     """One training run with its validation at the end, from a config of its own."""
-    folder = work_dir / item.name
+    folder = args.work_dir / item.name
     cfg = Config.fromfile(item.row.config, import_custom_modules=False)
     cfg.merge_from_dict(dict(item.options))
-    if data_root is not None:
-        old, new = cfg.data_root.rstrip('/'), data_root.rstrip('/')
+    if args.data_root is not None:
+        old, new = cfg.data_root.rstrip('/'), args.data_root.rstrip('/')
         cfg.merge_from_dict(moved_paths(cfg.to_dict(), old, new))
-    config = work_dir / 'configs' / f'{item.name}.py'
+    content = cfg.pretty_text  # by which a run is known; a cache changes nothing of its result
+    if args.teacher_cache and 'teacher' in cfg.model:
+        cfg.model.teacher.cache = str(args.teacher_cache)
+    config = args.work_dir / 'configs' / f'{item.name}.py'
     config.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(config)
     # A teacher that is trained here is known by the run that it is from.
@@ -121,7 +127,7 @@ def stage(item: Run, work_dir: Path, data_root: str | None) -> Stage:
         [sys.executable, 'tools/train.py', str(config), '--resume', '--work-dir', str(folder)],
         outputs=[folder / f'epoch_{item.epochs}.pth'],
         needs=item.needs,
-        key={'config': config.read_text(), 'teacher': weights},
+        key={'config': content, 'teacher': weights},
         folder=folder,
     )
 
@@ -131,7 +137,8 @@ def signature(args: argparse.Namespace, origin: dict[str, str]) -> str:
         f'Measured by `tools/benchmarks/run_protocol.py {args.protocol}` at commit '
         f'{origin["commit"]} on {origin["date"]}: {origin["machine"]}, {origin["device"]}, torch '
         f'{origin["torch"]}. Last checkpoints; mean ± deviation over seeds; gains are means of '
-        'the differences between runs of equal seed, with their 95 % interval.'
+        'the differences between runs of equal seed, with their 95 % interval; minutes are those '
+        'of the fastest run.'
     )
 
 

@@ -214,8 +214,9 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
 
     Returns:
         For each row with a finished run: ``name``, ``label``, ``config``, ``epochs``,
-        ``seeds`` (the metrics of each, by seed), ``minutes`` of training a run, and ``against``
-        (name of the other row to the :class:`~mmdistill.analysis.paired.Difference` as a dict).
+        ``seeds`` (the metrics of each, by seed), ``minutes`` of the fastest run's training, and
+        ``against`` (name of the other row to the
+        :class:`~mmdistill.analysis.paired.Difference` as a dict).
     """
     found: dict[str, dict[int, dict[str, float]]] = {}
     minutes: dict[str, list[float]] = {}
@@ -242,7 +243,7 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
                 config=row.config,
                 epochs=epochs[row.name],
                 seeds=found[row.name],
-                minutes=statistics.fmean(minutes[row.name]),
+                minutes=min(minutes[row.name]),
                 against=differences,
             )
         )
