@@ -1,18 +1,20 @@
-# What does CRD add to the best recipe? Each form on top of the same start and links.
+# What does CRD add to the best recipe? Each form on top of the same start and links, for the student
+# of a quarter of the teacher's width, which these leave something to learn.
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/bevfusion_mini_crd.py
-# A search: three seeds. Runs that bevfusion_mini.py has made already are not made again.
-_base_ = ['bevfusion_mini.py']
+# A search: three seeds. Runs that bevfusion_mini_xs.py has made already are not made again.
+_base_ = ['bevfusion_mini_xs.py']
+best = next(row for row in _base_.protocol.rows if row['name'] == 'xs_started_links')
 
 
 def with_crd(name, label, layer='pts_neck[0]', **loss):
     """The best recipe, and CRD between two layers."""
     link = dict(student=layer, teacher=layer, loss=dict(type='CRDLoss', **loss))
     return dict(
-        name=name,
+        name=f'xs_{name}',
         label=label,
-        config='configs/distill/bevfusion_best_mini.py',
-        options={f'model.links.{name}': link},
-        against=['started_links'],
+        config=best['config'],
+        options={**best['options'], f'model.links.{name}': link},
+        against=['xs_started_links'],
     )
 
 
@@ -20,11 +22,7 @@ few = dict(num_negatives=512)
 protocol = dict(
     seeds=[0, 1, 2],
     rows=[
-        dict(
-            name='started_links',
-            label='started, links',
-            config='configs/distill/bevfusion_best_mini.py',
-        ),
+        {**best, 'against': []},
         with_crd(
             'crd_scene', 'and CRD of scenes', projector=dict(pool='avg+max'), memory=few,
             loss_weight=0.15,
@@ -44,4 +42,4 @@ protocol = dict(
         ),
     ],
 )  # fmt: skip
-del with_crd, few
+del with_crd, few, best

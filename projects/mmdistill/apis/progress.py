@@ -66,12 +66,13 @@ class Progress(Lines):
             origin: Where the expected times come from, if there are any.
         """
         self._over.update(finished)
+        width = max(16, *map(len, self.stages))
         for name in self.stages:
             if name in self._over:
                 took = 'done'
             else:
                 took = length(self.seconds[name]) if name in self.seconds else ''
-            self._print(f'  {name:16s} {took:>8s}   {notes.get(name, "")}'.rstrip())
+            self._print(f'  {name:{width}s} {took:>8s}   {notes.get(name, "")}'.rstrip())
         where = f'Logs: {self.logs}/*.log' + ('' if self.verbose else '; VERBOSE=1 shows them')
         left = f'{length(self._left())} from now, {self.parallel} stage(s) at a time'
         self._print(f'{left}: {origin}\n{where}.' if self.seconds else f'{where}.')
