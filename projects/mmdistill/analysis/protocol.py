@@ -100,6 +100,7 @@ class Protocol:
         metric: What rows are compared by.
         metrics: What the table shows, by the last part of its name in the log.
         titles: What the table calls metrics, where their names are long.
+        digits: Decimals of metrics in the table.
 
     Raises:
         ValueError: Two rows share a name, or a row names one that does not exist, or a teacher
@@ -113,6 +114,7 @@ class Protocol:
     metric: str = 'mAP'
     metrics: Sequence[str] = ('mAP', 'NDS', 'mAOE', 'mAVE')
     titles: Mapping[str, str] = field(default_factory=dict)
+    digits: int = 3
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
@@ -259,11 +261,13 @@ def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [' | '.join(['', *head, '']).strip(), '|---' + '|---:' * (len(head) - 1) + '|']
     for row in rows:
         values = [
-            _mean_and_deviation([metrics[name] for metrics in row['seeds'].values()])
+            _mean_and_deviation(
+                [metrics[name] for metrics in row['seeds'].values()], protocol.digits
+            )
             for name in protocol.metrics
         ]
         gains = [
-            f'{_interval(Difference(**difference))} over *{labels[name]}*'
+            f'{_interval(Difference(**difference), protocol.digits)} over *{labels[name]}*'
             for name, difference in row['against'].items()
         ]
         cells = [
@@ -305,13 +309,14 @@ def _scalars(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for log in logs for line in log.read_text().splitlines()]
 
 
-def _mean_and_deviation(values: Sequence[float]) -> str:
+def _mean_and_deviation(values: Sequence[float], digits: int) -> str:
     if len(values) < 2:
-        return f'{values[0]:.3f}'
-    return f'{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}'
+        return f'{values[0]:.{digits}f}'
+    return f'{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}'
 
 
-def _interval(difference: Difference) -> str:
+def _interval(difference: Difference, digits: int) -> str:
+    mean = f'{difference.mean:+.{digits}f}'
     if difference.low is None:
-        return f'{difference.mean:+.3f}'
-    return f'{difference.mean:+.3f} ({difference.low:+.3f} .. {difference.high:+.3f})'
+        return mean
+    return f'{mean} ({difference.low:+.{digits}f} .. {difference.high:+.{digits}f})'
