@@ -76,7 +76,7 @@ model = dict(
             voxel_size=voxel_size[:2],
             code_size=9,
         ),
-        separate_head=dict(type='SeparateHead', init_bias=-2.19, final_kernel=3),
+        separate_head=dict(type='SeparateHead', head_conv=8, init_bias=-2.19, final_kernel=3),
         loss_cls=dict(type='mmdet.GaussianFocalLoss', reduction='mean'),
         loss_bbox=dict(type='mmdet.L1Loss', reduction='mean', loss_weight=0.25),
         norm_bbox=True,

@@ -6,5 +6,5 @@ model = dict(
     pts_middle_encoder=dict(in_channels=64),
     pts_backbone=dict(in_channels=64, out_channels=[64, 128], layer_nums=[3, 5]),
     pts_neck=dict(in_channels=[64, 128], out_channels=[64, 64]),
-    pts_bbox_head=dict(in_channels=128, share_conv_channel=64),
+    pts_bbox_head=dict(in_channels=128, share_conv_channel=64, separate_head=dict(head_conv=16)),
 )
