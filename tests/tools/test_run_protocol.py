@@ -57,6 +57,7 @@ def test_the_tool_trains_all_rows_writes_the_table_and_does_nothing_twice(toy_pr
         'centerpoint_pillar_mini',
         'pointpillars_kitti_mini',
         'second_kitti_mini',
+        'second_kitti_mini_crd',
     ],
 )
 def test_the_repositorys_protocols_name_configs_that_exist(repository, name, tmp_path, monkeypatch):
