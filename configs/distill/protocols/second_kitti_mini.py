@@ -30,6 +30,15 @@ protocol = dict(
             against=['second_alone'],
         ),
         dict(
+            name='second_started_longer',
+            label="started, for the distilled run's time",
+            config='configs/distill/second_init_kitti_mini.py',
+            teacher='second_teacher',
+            as_long_as='second_distilled',
+            instead_of='second_started',
+            against=['second_started'],
+        ),
+        dict(
             name='second_links',
             label='links, random start',
             config='configs/distill/second_best_kitti_mini.py',
@@ -42,7 +51,7 @@ protocol = dict(
             label='started, links',
             config='configs/distill/second_best_kitti_mini.py',
             teacher='second_teacher',
-            against=['second_alone', 'second_alone_longer', 'second_started'],
+            against=['second_alone', 'second_started', 'second_started_longer'],
         ),
     ],
 )
