@@ -1,10 +1,14 @@
 """A protocol from its file to its table, on a toy model."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from mmdistill.analysis.protocol import Protocol
+
+FOLDER = Path(__file__).resolve().parents[2] / 'configs/distill/protocols'
+PROTOCOLS = sorted(path.stem for path in FOLDER.glob('*.py'))
 
 PROTOCOL = """
 protocol = dict(
@@ -48,18 +52,7 @@ def test_the_tool_trains_all_rows_writes_the_table_and_does_nothing_twice(toy_pr
     assert ' starts' not in second.stdout
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'bevfusion_mini',
-        'bevfusion_mini_xs',
-        'bevfusion_mini_crd',
-        'centerpoint_pillar_mini',
-        'pointpillars_kitti_mini',
-        'second_kitti_mini',
-        'second_kitti_mini_crd',
-    ],
-)
+@pytest.mark.parametrize('name', PROTOCOLS)
 def test_the_repositorys_protocols_name_configs_that_exist(repository, name, tmp_path, monkeypatch):
     monkeypatch.chdir(repository)
     protocol = Protocol.from_file(f'configs/distill/protocols/{name}.py')
