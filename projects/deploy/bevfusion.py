@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
+from deploy.attention import with_attention_by_head
 from deploy.dense import OUTPUTS, DensePart, check_head, trace
 from deploy.encoder import encode
 from deploy.graph import Graph
@@ -69,7 +70,8 @@ def dense_part(detector: nn.Module) -> tuple[onnx.ModelProto, dict[str, str]]:
     bev = torch.zeros(1, *detector.pts_middle_encoder.out_shape)
     with torch.no_grad():
         layers = [name for name in module(bev) if name not in OUTPUTS]
-    return trace(module, {'bev': bev}, OUTPUTS), {name: name for name in layers}
+    by_head = with_attention_by_head(module)
+    return trace(by_head, {'bev': bev}, OUTPUTS), {name: name for name in layers}
 
 
 def box_numbers(detector: nn.Module) -> int:
