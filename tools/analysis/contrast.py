@@ -7,7 +7,7 @@ nothing to learn from it.
 
 Example:
     python tools/analysis/contrast.py configs/distill/losses/contrastive.py \
-        --student work_dirs/alone/epoch_3.pth work_dirs/with_crd/epoch_3_student.pth
+        --student alone=work_dirs/alone/epoch_3.pth with=work_dirs/with_crd/epoch_3_student.pth
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
 from mmdistill.analysis.contrast import train_projectors
+from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.apis import add_cfg_options, check_data, check_teachers, load_config
 from mmdistill.teacher import load_strictly
 from mmdistill.utils.checkpoint import load_weights
@@ -47,29 +48,49 @@ def main() -> None:
         check_data(cfg, loaders=('train_dataloader',))
         check_teachers(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    print('| student | link | ' + ' | '.join(name.replace('_', ' ') for name in COLUMNS) + ' |')
-    print('|---|---' + '|---:' * len(COLUMNS) + '|', flush=True)
+    lines = [
+        '| student | link | ' + ' | '.join(name.replace('_', ' ') for name in COLUMNS) + ' |',
+        '|---|---' + '|---:' * len(COLUMNS) + '|',
+    ]
     report = {}
-    for student in [None, *args.student]:
+    for student in ['random', *args.student]:
+        name, _, checkpoint = student.rpartition('=')
         with end_with_a_sentence():
-            report[str(student)] = measure(cfg, student, args)
-        for link, row in report[str(student)].items():
-            values = ' | '.join(f'{row[name]:.3f}' for name in COLUMNS)
-            print(f'| {student or "random"} | {link} | {values} |', flush=True)
+            report[student] = measure(cfg, checkpoint if student != 'random' else None, args)
+        for link, row in report[student].items():
+            values = ' | '.join(f'{row[column]:.3f}' for column in COLUMNS)
+            lines.append(f'| {name or checkpoint} | `{link}` | {values} |')
+            print(lines[-1], flush=True)
+    run = describe_run()
+    lines += [
+        '',
+        f'`tools/analysis/contrast.py {args.config} --steps {args.steps}` at commit '
+        f'{run["commit"]} on {run["date"]}: {run["machine"]}, {run["device"]}, torch '
+        f'{run["torch"]}. Share: its gradient beside that of the detection losses, at the end.',
+    ]
+    table = '\n'.join(lines)
+    print(f'\n{table}')
     if args.out:
-        args.out.write_text(json.dumps(report, indent=2) + '\n')
+        args.out.write_text(json.dumps({**run, 'students': report}, indent=2) + '\n')
+    if args.update_readme:
+        update_readme(args.update_readme, table, marker='contrast')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='distillation config with a contrastive link')
     parser.add_argument(
-        '--student', nargs='*', default=[], help='checkpoints of the plain student, besides random'
+        '--student',
+        nargs='*',
+        default=[],
+        metavar='[NAME=]FILE',
+        help='checkpoints of the plain student, besides random weights',
     )
     parser.add_argument('--steps', type=int, default=200)
     parser.add_argument('--lr', type=float, default=1e-3, help='learning rate of the projectors')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, help='JSON file to write')
+    parser.add_argument('--update-readme', type=Path, help='file with <!-- contrast --> markers')
     add_cfg_options(parser)
     return parser.parse_args()
 
