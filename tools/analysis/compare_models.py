@@ -29,8 +29,6 @@ from mmdistill.analysis.results import DETECTION, read_result
 from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.apis import add_cfg_options, check_data, load_config
 
-MARKER = 'compare-models'
-
 
 def main() -> None:
     args = parse_args()
@@ -61,7 +59,7 @@ def main() -> None:
     if args.out:
         write(args.out, rows, run, args.metrics)
     if args.update_readme:
-        update_readme(args.update_readme, table, marker=MARKER)
+        update_readme(args.update_readme, table, marker=args.marker)
 
 
 def load_export(folder):
@@ -110,9 +108,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, help='JSON file to write; the table and the plot go beside it'
     )
-    parser.add_argument(
-        '--update-readme', type=Path, help=f'Markdown file with <!-- {MARKER} --> markers'
-    )
+    parser.add_argument('--update-readme', type=Path, help='Markdown file that gets the table')
+    parser.add_argument('--marker', default='compare-models', help='between <!-- MARKER --> there')
     add_cfg_options(parser, 'entries to override in every config')
     args = parser.parse_args()
     numbers = dict(checkpoints=len(args.configs), results=len(args.configs) + len(args.exports))
