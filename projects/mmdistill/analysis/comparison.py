@@ -100,9 +100,10 @@ def as_markdown(
     Args:
         result (Mapping): costs and accuracies by config.
         run (Mapping): what ``describe_run`` says, and ``frames``.
-        metrics (Sequence[str]): the accuracies that have a column.
+        metrics (Sequence[str]): the accuracies that have a column, where any model has them.
     """
     rows = list(result.items())
+    metrics = [name for name in metrics if any(name in row for _, row in rows)]
     first = rows[0][1]
     columns = [*_COLUMNS, *metrics]
     lines = [f'| {" | ".join(columns)} |', '|---|' + '---:|' * (len(columns) - 1)]
