@@ -47,14 +47,20 @@ def update_readme(readme: Path, table: str, marker: str = 'demo-table') -> None:
 
 
 def _commit() -> str:
-    """Short hash of HEAD, with ``-dirty`` where tracked files differ from it."""
+    """Short hash of HEAD, with ``-dirty`` where tracked files other than pages differ from it."""
     if shutil.which('git') is None:
         return 'unknown'
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=10', '--exclude=*']
+    commit = _git('rev-parse', '--short=10', 'HEAD')
+    changed = _git('diff', '--name-only', 'HEAD', '--', ':(top)', ':(top,exclude)*.md')
+    return f'{commit}-dirty' if changed else commit or 'unknown'
+
+
+def _git(*arguments: str) -> str:
+    """What git prints here; nothing where this is no checkout."""
     result = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ['git', *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
-    return result.stdout.strip() or 'unknown'
+    return result.stdout.strip()
 
 
 def _cpu_name() -> str:
