@@ -95,7 +95,8 @@ def test_two_iterations_train(path, link, data_root, teacher_file, tmp_path):
 
 def test_every_loss_has_a_config():
     """Those of heads that BEVFusion does not have are trained by ``test_head_configs.py``."""
-    used = '\n'.join(path.read_text() for path in (ROOT / 'configs/distill').rglob('*.py'))
+    folders = (ROOT / 'configs/distill', ROOT / 'configs/_base_/distill')
+    used = '\n'.join(path.read_text() for folder in folders for path in folder.rglob('*.py'))
     package = ('mmdistill.losses', 'mmdistill3d.losses')
     losses = [
         name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith(package)
