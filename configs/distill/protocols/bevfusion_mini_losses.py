@@ -11,7 +11,10 @@ losses = dict(  # by file; the first of a file is on in it, the others off
     feature=['fitnet', 'fitnet_masked', 'cosine'],
     generative=['mgd'],
     relational=['rkd', 'sp', 'object_relation'],
-    response=['heatmap_kd', 'transfusion_kd', 'kd', 'logit_standard_kd', 'dkd', 'dist'],
+    response=[
+        *('heatmap_kd', 'heatmap_kd_masked', 'transfusion_kd', 'transfusion_kd_sure'),
+        *('kd', 'logit_standard_kd', 'dkd', 'dist'),
+    ],
     contrastive=['crd', 'crd_cell', 'crd_object', 'crd_query', 'object_contrast'],
 )
 

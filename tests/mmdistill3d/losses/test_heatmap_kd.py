@@ -58,7 +58,7 @@ def naive_loss(student, teacher, samples, form, weights, background=0.0, mask=No
                 for w in range(10):
                     p, t = student[b, k, h, w].sigmoid(), teacher[b, k, h, w].sigmoid().item()
                     g = gaussians[b, k, h, w]
-                    weight = dict(product=t * g, teacher=t, gt=g)[weights]
+                    weight = dict(product=t * g, teacher=t, gt=g, mask=1.0)[weights]
                     weight = max(weight, background)
                     weight = weight * (1 if mask is None else mask[b, 0, h, w])
                     total = total + weight * naive_distance(p, t, form)
@@ -78,6 +78,16 @@ def test_loss_is_the_formula_with_its_gradient(maps, samples, form, weights):
     actual.backward()
     torch.testing.assert_close(student.grad, expected_grad)
     assert teacher.grad is None
+
+
+@pytest.mark.parametrize('form', ['quality', 'kl'])
+def test_the_mask_alone_weighs_all_classes_alike(maps, samples, form):
+    mask = torch.rand(2, 1, 8, 10)
+    loss = build(form=form, weights='mask')
+    expected = naive_loss(*maps, samples, form, 'mask', mask=mask)
+    torch.testing.assert_close(loss(*maps, mask=mask), expected)
+    with pytest.raises(ValueError, match="weights='mask'.*the link has none"):
+        loss(*maps)
 
 
 def test_background_and_mask_change_the_weights(maps, samples):
@@ -136,7 +146,7 @@ def test_boxes_are_demanded_unless_the_teacher_alone_weighs(maps):
 
 
 @pytest.mark.parametrize(
-    'config', [dict(form='l1'), dict(weights='mask'), dict(student='scores'), dict(background=-1)]
+    'config', [dict(form='l1'), dict(weights='box'), dict(student='scores'), dict(background=-1)]
 )
 def test_wrong_settings_are_refused(config):
     with pytest.raises(ValueError):

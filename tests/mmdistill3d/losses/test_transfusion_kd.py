@@ -67,8 +67,8 @@ def divergence(p, t):
     return t * torch.log(t / p) + (1 - t) * torch.log((1 - t) / (1 - p))
 
 
-def naive_loss(student, teacher, max_distance, heatmap_weight, distance_of):
-    pair_sum = pair_weight = map_sum = map_weight = 0.0
+def naive_loss(student, teacher, max_distance, heatmap_weight, distance_of, background):
+    class_sum = class_weight = box_sum = box_weight = map_sum = map_weight = 0.0
     for b in range(len(student['center'])):
         mine = [naive_query(student, b, q) for q in range(student['center'].shape[2])]
         theirs = [naive_query(teacher, b, q) for q in range(teacher['center'].shape[2])]
@@ -91,17 +91,20 @@ def naive_loss(student, teacher, max_distance, heatmap_weight, distance_of):
                 value = sum(
                     distance_of(x, y.detach()) for x, y in zip(mine[s][1], t[1], strict=True)
                 )
-                value = value + sum(
+                weight = max(t[4], background)
+                class_sum, class_weight = class_sum + weight * value, class_weight + weight
+                value = sum(
                     w * smooth_l1(x, y.item(), 0.2)
                     for w, x, y in zip(WEIGHTS, mine[s][0], t[0], strict=True)
                 )
-                pair_sum, pair_weight = pair_sum + t[4] * value, pair_weight + t[4]
+                box_sum, box_weight = box_sum + t[4] * value, box_weight + t[4]
             x = int((t[0][0] + 4) // 1.0)
             y = int((t[0][1] + 5) // 0.5)
             read = student['dense_heatmap'][b, t[2], x, y].sigmoid()
             map_sum = map_sum + t[4] * distance_of(read, t[3])
             map_weight = map_weight + t[4]
-    return pair_sum / pair_weight + heatmap_weight * map_sum / map_weight
+    pairs = class_sum / class_weight + box_sum / box_weight
+    return pairs + heatmap_weight * map_sum / map_weight
 
 
 def leaves(out):
@@ -109,19 +112,22 @@ def leaves(out):
 
 
 @pytest.mark.parametrize('numbers', [(5, 5), (5, 3), (3, 5)])
-@pytest.mark.parametrize('max_distance, form', [(3.0, 'kl'), (50.0, 'quality')])
-def test_loss_is_the_formula_with_its_gradient(numbers, max_distance, form):
+@pytest.mark.parametrize(
+    'max_distance, form, background', [(3.0, 'kl', 0.0), (50.0, 'quality', 0.0), (50.0, 'kl', 0.3)]
+)
+def test_loss_is_the_formula_with_its_gradient(numbers, max_distance, form, background):
     student, teacher = outputs(numbers[0], 0), outputs(numbers[1], 1)
     loss = build(
         max_distance=max_distance,
         form=form,
+        background=background,
         heatmap_weight=0.7,
         beta=0.2,
         box_weights=dict(size=0.5, heading=2.0, velocity=0.1),
         loss_weight=2.0,
     )
     distance_of = dict(kl=divergence, quality=quality)[form]
-    expected = 2 * naive_loss(student, teacher, max_distance, 0.7, distance_of)
+    expected = 2 * naive_loss(student, teacher, max_distance, 0.7, distance_of, background)
     actual = loss(student, teacher)
     torch.testing.assert_close(actual, expected)
     inputs = list(leaves(student).values())

@@ -28,7 +28,7 @@ from mmdistill3d.losses.response.scores import (
 )
 
 KINDS = ('logits', 'probabilities')
-WEIGHTS = ('product', 'teacher', 'gt')
+WEIGHTS = ('product', 'teacher', 'gt', 'mask')
 
 
 @MODELS.register_module()
@@ -42,6 +42,11 @@ class HeatmapKDLoss(LinkLoss):
     (:func:`~mmdistill3d.losses.response.scores.score_distance`). A detection head's map is
     background almost everywhere; its plain mean teaches silence. A ``mask`` multiplies ``w``.
 
+    Such weights see a class in its own objects alone, and more of a large or sure object than of a
+    small or doubtful one. With ``weights='mask'`` all classes count alike, as the mask says: behind
+    a :class:`~mmdistill3d.masks.BoxMask` each object as much as the next, for what it is and for
+    what it is not.
+
     Classes are joined by name where both models tell theirs: a teacher with another order, or with
     more classes, teaches the right maps; those of classes that it does not know get no weight.
 
@@ -54,7 +59,8 @@ class HeatmapKDLoss(LinkLoss):
     logits, hence the copy)::
 
         student='bbox_head.heatmap_head', teacher='bbox_head.heatmap_head',
-        loss=dict(type='HeatmapKDLoss')
+        mask=dict(type='BoxMask', shape='gaussian', background=0.00025),
+        loss=dict(type='HeatmapKDLoss', weights='mask', form='kl', loss_weight=20.0)
 
         student=dict(layer='pts_bbox_head[1][0].heatmap', clone=True),
         teacher='pts_bbox_head[1][0].heatmap',
@@ -70,8 +76,8 @@ class HeatmapKDLoss(LinkLoss):
             (:class:`~mmdistill3d.grids.MapGrid`). Needed where boxes are, see ``weights``.
         axes: Order of the map's axes, likewise.
         classes: Label of each channel; default channel ``k`` is label ``k``.
-        weights: ``'product'`` :math:`t g`, ``'teacher'`` :math:`t`, or ``'gt'`` :math:`g`. Only
-            ``'teacher'`` needs no annotated boxes.
+        weights: ``'product'`` :math:`t g`, ``'teacher'`` :math:`t`, ``'gt'`` :math:`g`, or
+            ``'mask'`` 1. The last and ``'teacher'`` need no annotated boxes.
         background: Least weight of every cell and class.
         form: ``'quality'``, ``'kl'`` or ``'mse'``.
         student: What the student's map holds: ``'logits'`` or ``'probabilities'``.
@@ -113,11 +119,12 @@ class HeatmapKDLoss(LinkLoss):
         self.student_kind, self.teacher_kind = student, teacher
         self.min_overlap, self.min_radius = min_overlap, min_radius
         self.loss_weight = loss_weight
-        self.needs = ('mask',) if weights == 'teacher' else type(self).needs
+        self.draws = weights in ('product', 'gt')  # Gaussians, where boxes are
+        self.needs = type(self).needs if self.draws else ('mask',)
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Read the grid of the map, and the classes where both models tell them."""
-        if self.weights != 'teacher':
+        if self.draws:
             self.grid.bind(student)
         self.bind_classes(student.model, teacher.model)
 
@@ -152,8 +159,14 @@ class HeatmapKDLoss(LinkLoss):
 
         Raises:
             ValueError: The maps differ in shape or from the mask, have other channels than
-                ``classes`` says, or there are no annotated boxes.
+                ``classes`` says, or there is no mask, or are no annotated boxes, where
+                ``weights`` needs them.
         """
+        if self.weights == 'mask' and mask is None:
+            raise ValueError(
+                "weights='mask' counts every cell as the link's mask says, and the link has none: "
+                "give it mask=dict(type='BoxMask', ...)"
+            )
         if self.columns.changes:
             teacher = self.columns(teacher)
         check_same_shape(student, teacher)
@@ -182,8 +195,9 @@ class HeatmapKDLoss(LinkLoss):
             data_samples: Samples with ``gt_instances_3d``.
             once: As of :meth:`forward`.
         """
-        if self.weights == 'teacher':
-            return target.clamp(min=self.background)
+        if not self.draws:
+            weights = target if self.weights == 'teacher' else torch.ones_like(target)
+            return weights.clamp(min=self.background)
         gaussians = self.gaussians(target, data_samples, once)
         weights = gaussians * target if self.weights == 'product' else gaussians
         return weights.clamp(min=self.background)

@@ -28,11 +28,13 @@ class TransFusionKDLoss(LinkLoss):
 
     with class probabilities ``p``, BEV distance ``d`` of the decoded centres and the teacher's
     confidence ``c`` (the score that it would put on the box). Over the pairs nearer than
-    :math:`d_{max}` whose numbers are finite, with weights ``c``, the loss is the mean of class
-    distance and box distance (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). With
-    ``heatmap_weight``, the student's dense heatmap is read, too, in the cell of every teacher
-    query's decoded centre, and drawn to the teacher's score of the peak where that query began: so
-    it also learns of objects to which it sent no query.
+    :math:`d_{max}` whose numbers are finite, the loss is the mean of the class distances, with
+    weights :math:`\max(c, b)`, and that of the box distances, with weights ``c``
+    (:class:`~mmdistill3d.losses.response.boxes.BoxDistance`). The ``background`` :math:`b` lets
+    queries about nothing teach what is no object; without it sure ones alone teach, and the
+    student's scores rise everywhere. With ``heatmap_weight``, the student's dense heatmap is read,
+    too, in the cell of every teacher query's decoded centre, and drawn to the teacher's score of
+    the peak where that query began: so it also learns of objects to which it sent no query.
 
     Each side's queries are read in metres of its own range and cells. Where the ranges differ,
     queries outside the student's count nothing. Classes are joined by name where both models tell
@@ -54,6 +56,7 @@ class TransFusionKDLoss(LinkLoss):
     Args:
         class_weight: Weight of the class distance.
         box_weight: Weight of the box distance.
+        background: Least weight :math:`b` of a pair in the class distance.
         heatmap_weight: Weight of the reading of the dense heatmap; 0 leaves it out.
         box_weights: Weights of the parts of a box.
         beta: See :class:`~mmdistill3d.losses.response.boxes.BoxDistance`.
@@ -77,6 +80,7 @@ class TransFusionKDLoss(LinkLoss):
         self,
         class_weight: float = 1.0,
         box_weight: float = 1.0,
+        background: float = 0.0,
         heatmap_weight: float = 0.0,
         box_weights: dict[str, float] | None = None,
         beta: float = 0.1,
@@ -93,8 +97,11 @@ class TransFusionKDLoss(LinkLoss):
         self.matcher = QueryMatcher(
             class_cost, distance_cost, max_distance, num_queries, student_coder, teacher_coder
         )
+        if background < 0:
+            raise ValueError(f'background is a weight, not negative; got {background}')
         self.class_weight, self.box_weight = class_weight, box_weight
-        self.heatmap_weight, self.loss_weight = heatmap_weight, loss_weight
+        self.background, self.heatmap_weight = background, heatmap_weight
+        self.loss_weight = loss_weight
         self.box_distance = BoxDistance(box_weights, beta)
         self.form = check_form(form)
 
@@ -139,16 +146,19 @@ class TransFusionKDLoss(LinkLoss):
             theirs.logits,
             theirs.boxes,
         ]
-        near = matched.distance < self.matcher.max_distance
+        # The confidence is 0 where the student cannot see or name the object.
+        near = (matched.distance < self.matcher.max_distance) & (theirs.confidence > 0)
         # Also backwards a diverged query costs nothing: not its value alone is replaced.
         near = near & torch.stack([part.isfinite().all(-1) for part in values]).all(0)
         values = [torch.where(near[..., None], part, 0) for part in values]
         classes = score_distance(values[0], values[2].sigmoid(), self.form).sum(-1)
         boxes = self.box_distance(values[1], values[3])
-        loss = weighted_ratio(
-            self.class_weight * classes + self.box_weight * boxes,
-            torch.where(near, theirs.confidence, 0),
+        sure, any_query = (
+            torch.where(near, theirs.confidence.clamp(min=least), 0)
+            for least in (0.0, self.background)
         )
+        classes = self.class_weight * weighted_ratio(classes, any_query)
+        loss = classes + self.box_weight * weighted_ratio(boxes, sure)
         if self.heatmap_weight:
             loss = loss + self.heatmap_weight * self._heatmap(
                 student, matched.student_coder, theirs
