@@ -27,6 +27,7 @@ RUNS = [
     for name, link in Config.fromfile(path, import_custom_modules=False).model.links.items()
     if link is not None and link.get('weight') == 0
 ] + [(path, None) for path in CONFIGS]
+QUERIES = ('crd_query', 'transfusion_kd', 'transfusion_kd_sure')  # links of matched queries alone
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +89,7 @@ def test_two_iterations_train(path, link, data_root, teacher_file, tmp_path):
     assert len(values) == 2 * len(names)
     assert all(math.isfinite(value) for value in values), values
     # Matched queries alone may find no pair with a teacher of random weights.
-    unmatched = names == ['crd_query']
+    unmatched = len(names) == 1 and names[0] in QUERIES
     assert any(value != 0 for value in values) or not names or unmatched, names
     assert all(parameter.isfinite().all() for parameter in runner.model.parameters())
 
