@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-# What an axis of a weight counts; only channels may be fewer in the student.
-_OUT, _IN, _FIXED = 'out', 'in', 'fixed'
+from mmdistill.axes import FIXED, IN, OUT, axes_of, kind_of, learned
 
 
 def inherit(
@@ -75,12 +72,12 @@ def inherit(
                 found = f'the teacher has no layer {source_name!r}'
             else:
                 found = _cut_layer(name, layer, source, layouts.get(name), chosen.get(name))
-            for key, tensor in _learned(layer).items():
+            for key, tensor in learned(layer).items():
                 value = found if isinstance(found, str) else found[key]
                 if isinstance(value, str):
                     report.add(f'{name}.{key}', tensor, 'left', value)
                     continue
-                is_whole = tensor.shape == _learned(source)[key].shape
+                is_whole = tensor.shape == learned(source)[key].shape
                 report.add(f'{name}.{key}', tensor, 'whole' if is_whole else 'sliced')
                 tensor.copy_(value)
     if not report.count('whole') + report.count('sliced'):
@@ -242,11 +239,11 @@ def _cut_layer(
         The value of each tensor, or why the teacher has none for it; or why the whole layer is
         left: a bias of another kernel is of no use.
     """
-    if _kind(layer) != _kind(source):
+    if kind_of(layer) != kind_of(source):
         return f'the teacher has a {type(source).__name__} of this name'
-    theirs = _learned(source)
+    theirs = learned(source)
     values: dict[str, Tensor | str] = {}
-    for key, mine in _learned(layer).items():
+    for key, mine in learned(layer).items():
         if key not in theirs:
             values[key] = "the teacher's layer has none"
             continue
@@ -262,15 +259,15 @@ def _cut_layer(
 
 def _cut(key: str, layer: nn.Module, source: nn.Module, inputs: Any, outputs: Any) -> Tensor | None:
     """Cut one tensor out of the teacher's; ``None`` where it does not fit."""
-    mine, theirs = _learned(layer)[key], _learned(source)[key]
-    axes = _axes(layer, key, mine)
-    if mine.dim() != theirs.dim() or axes != _axes(source, key, theirs):
+    mine, theirs = learned(layer)[key], learned(source)[key]
+    axes = axes_of(layer, key, mine)
+    if mine.dim() != theirs.dim() or axes != axes_of(source, key, theirs):
         return None
-    layouts = {_OUT: outputs or _output_layout(layer, source, key), _IN: inputs}
+    layouts = {OUT: outputs or _output_layout(layer, source, key), IN: inputs}
     value, kept = theirs.to(mine), []
     for axis, what in enumerate(axes):
         sizes = mine.shape[axis], theirs.shape[axis]
-        if what == _FIXED:
+        if what == FIXED:
             index = torch.arange(sizes[0]) if sizes[0] == sizes[1] else None
         else:
             index = layouts[what].index(*sizes)
@@ -284,60 +281,6 @@ def _cut(key: str, layer: nn.Module, source: nn.Module, inputs: Any, outputs: An
     if isinstance(layer, nn.MultiheadAttention):
         value = _keep_scale_of_queries(value, key, layer, source)
     return value
-
-
-def _learned(layer: nn.Module) -> dict[str, Tensor]:
-    """A layer's own parameters and, of a norm, its statistics."""
-    tensors: dict[str, Tensor] = dict(layer.named_parameters(recurse=False))
-    if isinstance(layer, _NormBase):
-        tensors.update(layer.named_buffers(recurse=False))
-    return tensors
-
-
-def _kind(layer: nn.Module) -> Any:
-    """Layers of one kind keep their weights alike."""
-    for base in (nn.MultiheadAttention, nn.Linear, nn.Embedding, _ConvTransposeNd, _ConvNd):
-        if isinstance(layer, base):
-            return base
-    if isinstance(layer, _NormBase):
-        return _NormBase
-    return _is_sparse_conv(layer) or type(layer).__name__
-
-
-def _axes(layer: nn.Module, key: str, tensor: Tensor) -> tuple[str, ...]:
-    """What each axis of a layer's tensor counts."""
-    if tensor.dim() == 1:
-        return (_OUT,)
-    rest = (_FIXED,) * (tensor.dim() - 2)
-    if isinstance(layer, _ConvNd):
-        depthwise = layer.groups == layer.in_channels > 1
-        if layer.groups > 1 and not depthwise:
-            return (_FIXED,) * tensor.dim()
-        if isinstance(layer, _ConvTransposeNd):
-            return (_IN, _FIXED if depthwise else _OUT, *rest)
-        return (_OUT, _FIXED if depthwise else _IN, *rest)
-    if _is_sparse_conv(layer):
-        return _sparse_axes(layer, tensor)
-    if isinstance(layer, nn.MultiheadAttention):
-        return (*rest, _FIXED, _OUT) if key in ('bias_k', 'bias_v') else (_OUT, _IN)
-    if isinstance(layer, nn.Linear):
-        return (_OUT, _IN)
-    if isinstance(layer, nn.Embedding):
-        return (_FIXED, _OUT)
-    return (_FIXED,) * tensor.dim()
-
-
-def _is_sparse_conv(layer: nn.Module) -> bool:
-    """Whether it is a sparse convolution of spconv or MMCV, neither of which is imported here."""
-    return hasattr(layer, 'subm') and hasattr(layer, 'kernel_size')
-
-
-def _sparse_axes(layer: nn.Module, kernel: Tensor) -> tuple[str, ...]:
-    """spconv 2.x keeps (out, kx, ky, kz, in), MMCV and spconv 1.x (kx, ky, kz, in, out)."""
-    size = [_FIXED] * (kernel.dim() - 2)
-    if kernel.shape[0] == layer.out_channels and kernel.shape[-1] == layer.in_channels:
-        return (_OUT, *size, _IN)
-    return (*size, _IN, _OUT)
 
 
 def _output_layout(layer: nn.Module, source: nn.Module, key: str) -> Any:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
+from mmdistill.channel_order import sort_channels
 from mmdistill.hooks import TeacherInitHook
+from mmdistill3d.channel_groups import channel_groups
 from mmdistill3d.class_rows import add_classes
+from mmdistill3d.parts import (
+    depth_of_map,
+    first_backbone_conv,
+    neck_widths,
+    part_of,
+    readers_of_neck,
+)
 from mmdistill3d.reading import bev_axes
-
-# Layers of mmdet3d's and our heads that read the neck: centre heads, TransFusion, anchor heads.
-_READ_THE_NECK = ('shared_conv', 'shared_conv.conv', 'conv_cls', 'conv_reg', 'conv_dir_cls')
 
 
 @HOOKS.register_module()
@@ -31,21 +38,50 @@ class Det3DInitHook(TeacherInitHook):
       the teacher does not know keep the student's initialisation, and so do all where the names of
       either side are not known, or a head's boxes depend on its classes; the log says so.
 
+    With ``channels='important'`` the first channels are those that contribute most: those of a copy
+    of the teacher, sorted (:func:`~mmdistill.channel_order.sort_channels`) as far as it is known
+    who reads them (:func:`~mmdistill3d.channel_groups.channel_groups`).
+
     Config lines::
 
         custom_hooks = [dict(type='DistillHook'), dict(type='Det3DInitHook')]
+        custom_hooks = [dict(type='DistillHook'), dict(type='Det3DInitHook', channels='important')]
 
     Args:
+        channels: Which of the teacher's channels a narrower student gets: ``'first'`` or
+            ``'important'``.
         **kwargs: Those of :class:`~mmdistill.hooks.TeacherInitHook`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, channels: str = 'first', **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if channels not in ('first', 'important'):
+            raise ValueError(f"channels is 'first' or 'important', not {channels!r}")
+        self.channels = channels
         # Heights of a compressed map, as this hook calls them.
         self.grouped_inputs = {
             layer: {'inner' if key == 'depth' else key: value for key, value in layout.items()}
             for layer, layout in self.grouped_inputs.items()
         }
+
+    def source(self, teacher: nn.Module) -> nn.Module:
+        """Return the teacher, or a copy with its channels sorted.
+
+        Raises:
+            ValueError: Nobody knows who reads them.
+        """
+        if self.channels == 'first':
+            return teacher
+        groups = channel_groups(teacher)
+        if not groups:
+            raise ValueError(
+                f'nothing is known of the channels of {type(teacher).__name__}: its parts are '
+                "neither a sparse encoder or pillars nor SECOND. Take channels='first'"
+            )
+        teacher = copy.deepcopy(teacher)
+        sort_channels(teacher, groups)
+        print_log(f'{len(groups)} groups of channels are sorted by importance', logger='current')
+        return teacher
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
         """Return the layouts, names and classes above for two detectors.
@@ -69,9 +105,9 @@ class Det3DInitHook(TeacherInitHook):
 
 
 def _add_height_compression(derived: dict, student: nn.Module, teacher: nn.Module) -> None:
-    name, mine = _first_backbone_conv(student)
-    _, theirs = _first_backbone_conv(teacher)
-    depths = [_depth(model, conv) for model, conv in ((student, mine), (teacher, theirs))]
+    name, mine = first_backbone_conv(student)
+    _, theirs = first_backbone_conv(teacher)
+    depths = [depth_of_map(model, conv) for model, conv in ((student, mine), (teacher, theirs))]
     if None in depths:
         return
     if depths[0] == depths[1]:
@@ -81,14 +117,11 @@ def _add_height_compression(derived: dict, student: nn.Module, teacher: nn.Modul
 
 
 def _add_concatenation(derived: dict, student: nn.Module, teacher: nn.Module) -> None:
-    mine, theirs = _neck_widths(student), _neck_widths(teacher)
-    prefix, head = _part(student, 'bbox_head')
-    if not (mine and theirs and head is not None):
+    mine, theirs = neck_widths(student), neck_widths(teacher)
+    prefix, _ = part_of(student, 'bbox_head')
+    if not (mine and theirs):
         return
-    for name in _READ_THE_NECK:
-        layer = dict(head.named_modules()).get(name)
-        if not isinstance(layer, _ConvNd) or layer.in_channels != sum(mine):
-            continue
+    for name in readers_of_neck(student):
         if len(mine) == len(theirs):
             derived['grouped_inputs'][f'{prefix}.{name}'] = dict(student=mine, teacher=theirs)
         else:
@@ -96,8 +129,8 @@ def _add_concatenation(derived: dict, student: nn.Module, teacher: nn.Module) ->
 
 
 def _add_ends_of_stages(derived: dict, student: nn.Module, teacher: nn.Module) -> None:
-    name, mine = _part(student, 'middle_encoder')
-    _, theirs = _part(teacher, 'middle_encoder')
+    name, mine = part_of(student, 'middle_encoder')
+    _, theirs = part_of(teacher, 'middle_encoder')
     mine = dict(getattr(mine, 'encoder_layers', nn.Module()).named_children())
     theirs = dict(getattr(theirs, 'encoder_layers', nn.Module()).named_children())
     for stage in [stage for stage in mine if stage in theirs]:
@@ -108,34 +141,3 @@ def _add_ends_of_stages(derived: dict, student: nn.Module, teacher: nn.Module) -
         if own_number != number and type(own_end) is type(end) and not is_residual:
             path = f'{name}.encoder_layers.{stage}'
             derived['names'][f'{path}.{own_number}'] = f'{path}.{number}'
-
-
-def _part(model: nn.Module, name: str) -> tuple[str, nn.Module | None]:
-    """A detector's part and its name there; MMDetection3D writes some with ``pts_``."""
-    for full_name in (f'pts_{name}', name):
-        if getattr(model, full_name, None) is not None:
-            return full_name, getattr(model, full_name)
-    return name, None
-
-
-def _first_backbone_conv(model: nn.Module) -> tuple[str, nn.Module | None]:
-    prefix, backbone = _part(model, 'backbone')
-    for name, layer in backbone.named_modules() if backbone is not None else ():
-        if isinstance(layer, _ConvNd):
-            return f'{prefix}.{name}', layer
-    return prefix, None
-
-
-def _depth(model: nn.Module, conv: nn.Module | None) -> int | None:
-    """Heights in the map that the sparse encoder hands to the backbone."""
-    channels = getattr(_part(model, 'middle_encoder')[1], 'output_channels', None)
-    if conv is None or not channels or conv.in_channels % channels:
-        return None
-    return conv.in_channels // channels
-
-
-def _neck_widths(model: nn.Module) -> tuple[int, ...]:
-    """Channels of each map that the neck concatenates."""
-    deblocks = getattr(_part(model, 'neck')[1], 'deblocks', ())
-    convs = [next(m for m in block.modules() if isinstance(m, _ConvNd)) for block in deblocks]
-    return tuple(conv.out_channels for conv in convs)

@@ -60,7 +60,7 @@ def bev_axes(model: nn.Module) -> str | None:
         said = getattr(owner, 'bev_axes', None)
         if said is not None:
             return said
-    if any(base.__name__ in _XY_ENCODERS for base in type(encoder).__mro__):
+    if _is_bevfusions(encoder):
         return 'xy'
     return 'yx' if isinstance(encoder, _YX_ENCODERS) else None
 
@@ -91,6 +91,15 @@ def bev_encoder(model: nn.Module) -> nn.Module | None:
         if encoder is not None:
             return encoder
     return None
+
+
+def is_sparse_encoder(encoder: nn.Module | None) -> bool:
+    """Whether a part is ``SparseEncoder`` or BEVFusion's, which have the same layers."""
+    return isinstance(encoder, SparseEncoder) or _is_bevfusions(encoder)
+
+
+def _is_bevfusions(encoder: nn.Module | None) -> bool:
+    return any(base.__name__ in _XY_ENCODERS for base in type(encoder).__mro__)
 
 
 def same_range(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -35,6 +35,12 @@ protocol = dict(
             against=['alone'],
         ),
         dict(
+            name='started_important',
+            label="started from the teacher's most important channels",
+            config=combinations + 'init_important.py',
+            against=['alone', 'started'],
+        ),
+        dict(
             name='links',
             label='links, random start',
             config=combinations + 'response_feature.py',

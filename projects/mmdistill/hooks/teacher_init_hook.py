@@ -99,12 +99,16 @@ class TeacherInitHook(Hook):
         config = dict.fromkeys(self.exclude, 'excluded by the config')
         return inherit(
             distiller.student,
-            teacher.model,
+            self.source(teacher.model),
             grouped_inputs={**derived.get('grouped_inputs', {}), **self.grouped_inputs},
             names={**derived.get('names', {}), **self.names},
             exclude={**derived.get('exclude', {}), **config},
             outputs=derived.get('outputs', {}),
         )
+
+    def source(self, teacher: nn.Module) -> nn.Module:
+        """Return the model whose first channels the student gets; here the teacher itself."""
+        return teacher
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
         """Return what of :func:`~mmdistill.inherit.inherit` the two models tell; here nothing.

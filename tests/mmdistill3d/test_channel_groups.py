@@ -1,0 +1,99 @@
+"""Channels sorted by importance: the teacher computes what it did, the student gets the best."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from mmdistill.channel_order import importance, sort_channels
+from mmdistill3d import Det3DInitHook
+from mmdistill3d.channel_groups import channel_groups
+from mmdistill3d.examples import cloud_batch
+from mmdistill3d.parts import part_of
+from tests.mmdistill3d.conftest import load
+
+TEACHERS = {
+    # groups of channels: of the encoder, the backbone, the neck, and the branches of the head
+    'bevfusion/bevfusion_lidar_teacher_mini.py': 29,
+    'second/second_teacher_kitti_mini.py': 17,
+    'pointpillars/pointpillars_teacher_kitti_mini.py': 13,
+    'centerpoint/centerpoint_pillar_teacher_mini.py': 49,
+}
+
+
+@pytest.fixture(params=TEACHERS, ids=lambda name: name.split('/')[0])
+def teacher(request):
+    """A teacher whose norms differ from channel to channel, and how many groups it has."""
+    torch.manual_seed(0)
+    model = MODELS.build(load(request.param).model)
+    for norm in (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            tensor.data.copy_(torch.rand_like(tensor) + 0.5)
+    return model.eval(), TEACHERS[request.param]
+
+
+def outputs(model):
+    """What the head answers of a made-up frame."""
+    batch = model.data_preprocessor(cloud_batch(model, samples=1, points=2000), False)
+    seen = []
+    head = part_of(model, 'bbox_head')[1].register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.no_grad():
+        model(**batch, mode='predict')
+    head.remove()
+    return [value for value in tree_leaves(seen) if isinstance(value, torch.Tensor)]
+
+
+def test_a_sorted_teacher_computes_what_it_did(teacher):
+    model, number = teacher
+    groups = channel_groups(model)
+    assert len(groups) == number
+    copied = copy.deepcopy(model)
+    sort_channels(copied, groups)
+    before, after = model.state_dict(), copied.state_dict()
+    assert sum(not torch.equal(before[key], after[key]) for key in before) > number
+    for expected, actual in zip(outputs(model), outputs(copied), strict=True):
+        assert expected.numel() and expected.isfinite().all()
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+    layers = dict(copied.named_modules())
+    for group in groups:
+        assert (importance(layers, group).diff() <= 0).all(), group
+
+
+def test_every_layer_that_reads_the_neck_is_named():
+    model = MODELS.build(load('second/second_teacher_kitti_mini.py').model)
+    readers = {
+        reader.layer: reader.start
+        for group in channel_groups(model)
+        for reader in group.readers
+        if reader.layer.startswith('bbox_head')
+    }
+    assert readers == {f'bbox_head.conv_{part}': 64 for part in ('cls', 'reg', 'dir_cls')}
+
+
+def test_a_student_gets_the_important_channels_and_the_teacher_keeps_its_own(distill_model):
+    """Inside a residual block whose last channels are the loudest."""
+    torch.manual_seed(0)
+    distiller = MODELS.build(distill_model)
+    teacher, student = distiller.teachers['teacher'].model, distiller.student
+    name = 'pts_middle_encoder.encoder_layers.encoder_layer1.0.bn1'
+    loud = teacher.get_submodule(name)
+    loud.weight.data = torch.arange(1.0, len(loud.weight) + 1)
+    before = copy.deepcopy(teacher.state_dict())
+    Det3DInitHook(channels='important').start(distiller)
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+    mine = student.get_submodule(name).weight
+    assert mine[0] == 16 and mine.sum() > 0.9 * sum(range(9, 17)), mine
+    Det3DInitHook().start(distiller)
+    assert student.get_submodule(name).weight.tolist() == list(range(1, len(mine) + 1))
+
+
+def test_a_detector_with_further_parts_is_refused():
+    model = MODELS.build(load('second/second_teacher_kitti_mini.py').model)
+    model.roi_head = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"\['roi_head'\] beside .*take channels='first'"):
+        channel_groups(model)
+    with pytest.raises(ValueError, match="'first' or 'important', not 'best'"):
+        Det3DInitHook(channels='best')
