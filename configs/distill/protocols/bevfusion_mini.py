@@ -41,6 +41,12 @@ protocol = dict(
             against=['alone', 'started'],
         ),
         dict(
+            name='started_important_queries',
+            label='the same, linked by queries',
+            config=combinations + 'init_important_queries.py',
+            against=['alone', 'started', 'started_important'],
+        ),
+        dict(
             name='links',
             label='links, random start',
             config=combinations + 'response_feature.py',
