@@ -29,7 +29,7 @@ from mmdistill.analysis.tables import describe_run, update_readme
 from mmdistill.apis.config import moved_paths
 from mmdistill.apis.progress import Progress
 from mmdistill.apis.stages import Pipeline, Stage, StageError
-from mmdistill.utils.files import sha256
+from mmdistill.utils.files import sha256, written_whole
 
 
 def main() -> None:
@@ -113,12 +113,14 @@ def stage(item: Run, args: argparse.Namespace) -> Stage:
     if args.data_root is not None:
         old, new = cfg.data_root.rstrip('/'), args.data_root.rstrip('/')
         cfg.merge_from_dict(moved_paths(cfg.to_dict(), old, new))
-    content = cfg.pretty_text  # by which a run is known; a cache changes nothing of its result
-    if args.teacher_cache and 'teacher' in cfg.model:
+    content = text = cfg.pretty_text  # by which a run is known
+    if args.teacher_cache and 'teacher' in cfg.model:  # which changes nothing of the result
         cfg.model.teacher.cache = str(args.teacher_cache)
+        text = cfg.pretty_text
     config = args.work_dir / 'configs' / f'{item.name}.py'
     config.parent.mkdir(parents=True, exist_ok=True)
-    cfg.dump(config)
+    with written_whole(config) as partial:  # another process may read it at this moment
+        partial.write_text(text)
     # A teacher that is trained here is known by the run that it is from.
     checkpoint = cfg.model.get('teacher', {}).get('checkpoint') if not item.needs else None
     weights = checkpoint and sha256(Path(checkpoint))
