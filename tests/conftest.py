@@ -1,6 +1,7 @@
 """Settings for every test: one quiet thread, no leftovers, and no GPU tests without a GPU."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -18,23 +19,29 @@ def repository():
     return Path(__file__).resolve().parents[1]
 
 
-def _keep_scopes():
+@contextmanager
+def kept_scopes():
+    """Leave no scope of a runner behind; fixtures of the whole session need it by themselves."""
     before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    try:
+        yield
+    finally:
+        DefaultScope._instance_dict.clear()
+        DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(autouse=True)
 def no_scope_is_left():
     """A runner leaves its default scope behind, in which the next test would look up its models."""
-    yield from _keep_scopes()
+    with kept_scopes():
+        yield
 
 
 @pytest.fixture(autouse=True, scope='module')
 def no_scope_is_left_by_a_module():
     """The same for what fixtures of a whole module run."""
-    yield from _keep_scopes()
+    with kept_scopes():
+        yield
 
 
 def pytest_collection_modifyitems(items):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.runner import Runner
 
+from tests.conftest import kept_scopes
 from tests.mmdistill.tiny import runner_config
 
 
@@ -46,7 +47,8 @@ def trained(tmp_path_factory):
             randomness=dict(seed=3),
             experiment_name=f'{root.name}_{name}',
         )
-        Runner.from_cfg(runner_config(root / name, model, **settings)).train()
+        with kept_scopes():
+            Runner.from_cfg(runner_config(root / name, model, **settings)).train()
     return root
 
 
