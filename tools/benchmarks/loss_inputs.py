@@ -210,6 +210,8 @@ def image_head(family: str, levels: int, what: str) -> Callable[[tuple[int, ...]
 
         config = choose([family])[0].model().bbox_head
         config.update(in_channels=size[1], train_cfg=None, test_cfg=None)
+        if not config.get('stacked_convs'):  # its branches read the map itself
+            config.feat_channels = size[1]
         model = nn.Module()
         model.bbox_head = MODELS.build(config)
 
