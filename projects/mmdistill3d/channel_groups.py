@@ -131,9 +131,14 @@ def _is_residual(layer: nn.Module) -> bool:
 def _map(model: nn.Module, walk: _Walk) -> _Channels:
     """Channels of the map of points that the backbone reads."""
     name, encoder = part_of(model, 'middle_encoder')
-    if is_sparse_encoder(encoder) and not getattr(encoder, 'return_middle_feats', False):
+    rows = ('conv_input', 'encoder_layers', 'conv_out')
+    if (
+        is_sparse_encoder(encoder)
+        and not getattr(encoder, 'return_middle_feats', False)
+        and {key for key, _ in encoder.named_children()} == {*rows}  # no further layer reads stages
+    ):
         channels = _Channels()
-        for part in ('conv_input', 'encoder_layers', 'conv_out'):
+        for part in rows:
             channels = walk.through(channels, f'{name}.{part}', getattr(encoder, part))
         return channels
     name, pillars = part_of(model, 'voxel_encoder')
@@ -166,8 +171,14 @@ def _neck(model: nn.Module, walk: _Walk, stages: list[_Channels]) -> None:
         for channels in stages:
             channels.writers.clear()  # read by a part of another kind
         return
-    prefix, _ = part_of(model, 'bbox_head')
+    prefix, head = part_of(model, 'bbox_head')
     start, readers = 0, readers_of_neck(model)
+    if head is None or any(
+        isinstance(layer, nn.Conv2d) and layer.in_channels == sum(neck_widths(model))
+        for key, layer in head.named_modules()
+        if key not in readers
+    ):
+        readers = []  # further layers may read the neck
     for number, (channels, width) in enumerate(zip(stages, neck_widths(model), strict=True)):
         path = f'{name}.deblocks.{number}'
         behind = walk.through(channels, path, neck.deblocks[number])

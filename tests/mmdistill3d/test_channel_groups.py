@@ -73,6 +73,17 @@ def test_every_layer_that_reads_the_neck_is_named():
     assert readers == {f'bbox_head.conv_{part}': 64 for part in ('cls', 'reg', 'dir_cls')}
 
 
+def test_channels_that_an_unknown_layer_reads_too_keep_their_order():
+    model = MODELS.build(load('second/second_teacher_kitti_mini.py').model)
+    before = len(channel_groups(model))
+    model.bbox_head.conv_iou = nn.Conv2d(128, 2, 1)
+    groups = channel_groups(model)
+    assert len(groups) == before - 2
+    assert not any('neck' in writer.layer for group in groups for writer in group.writers)
+    model.middle_encoder.point_fc = nn.Linear(64, 2)
+    assert not any('encoder' in writer.layer for g in channel_groups(model) for writer in g.writers)
+
+
 def test_a_student_gets_the_important_channels_and_the_teacher_keeps_its_own(distill_model):
     """Inside a residual block whose last channels are the loudest."""
     torch.manual_seed(0)
