@@ -310,3 +310,17 @@ class TestRealHeads:
         torch.testing.assert_close(boxes[..., 3:6].exp(), decoded[..., 3:6])
         torch.testing.assert_close(torch.atan2(boxes[..., 6], boxes[..., 7]), decoded[..., 6])
         torch.testing.assert_close(boxes[..., 8:], decoded[..., 7:])
+
+
+def test_a_query_of_no_confidence_is_no_background():
+    """Confidence 0 marks what the student cannot see or name: it teaches nothing."""
+    student, teacher = outputs(4, 0), outputs(4, 1)
+    teacher['query_heatmap_score'][..., 2] = 0
+    loss = build(background=0.3, max_distance=50.0)
+    expected = loss(student, teacher)
+    with torch.no_grad():
+        teacher['heatmap'][..., 2] += 3.0
+    torch.testing.assert_close(loss(student, teacher), expected)
+    with torch.no_grad():
+        teacher['heatmap'][..., 1] += 3.0
+    assert loss(student, teacher) != expected
