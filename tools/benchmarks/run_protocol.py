@@ -140,7 +140,7 @@ def signature(args: argparse.Namespace, origin: dict[str, str]) -> str:
         f'{origin["commit"]} on {origin["date"]}: {origin["machine"]}, {origin["device"]}, torch '
         f'{origin["torch"]}. Last checkpoints; mean ± deviation over seeds; gains are means of '
         'the differences between runs of equal seed, with their 95 % interval; minutes are those '
-        'of the fastest run.'
+        'of the fastest run that had no answers of the teacher from a cache.'
     )
 
 

@@ -180,6 +180,12 @@ class Protocol:
             run_folder = folder / run_name(name, self.seeds[0])
             if not (run_folder / f'epoch_{self.epochs}.pth').exists():
                 return None
+            if reads_cache(run_folder):
+                raise ValueError(
+                    f'row {row.name!r} needs the time of {name!r}, but {run_folder.name} read its '
+                    "teacher's answers from a cache: remove that folder and run it without "
+                    '--teacher-cache'
+                )
             steps.append(step_seconds(run_folder))
         return max(self.epochs, round(self.epochs * steps[0] / steps[1]))
 
@@ -216,8 +222,8 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
 
     Returns:
         For each row with a finished run: ``name``, ``label``, ``config``, ``epochs``,
-        ``seeds`` (the metrics of each, by seed), ``minutes`` of the fastest run's training, and
-        ``against`` (name of the other row to the
+        ``seeds`` (the metrics of each, by seed), ``minutes`` of the fastest run's training that
+        used no teacher cache (None if all did), and ``against`` (name of the other row to the
         :class:`~mmdistill.analysis.paired.Difference` as a dict).
     """
     found: dict[str, dict[int, dict[str, float]]] = {}
@@ -225,7 +231,8 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
     for run in runs:
         metrics = last_validation(folder / run.name, protocol.metrics)
         found.setdefault(run.row.name, {})[run.seed] = metrics
-        minutes.setdefault(run.row.name, []).append(training_seconds(folder / run.name) / 60)
+        if not reads_cache(folder / run.name):
+            minutes.setdefault(run.row.name, []).append(training_seconds(folder / run.name) / 60)
     epochs = {run.row.name: run.epochs for run in runs}
     rows = []
     for row in protocol.rows:
@@ -245,7 +252,7 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
                 config=row.config,
                 epochs=epochs[row.name],
                 seeds=found[row.name],
-                minutes=min(minutes[row.name]),
+                minutes=min(minutes.get(row.name, ()), default=None),
                 against=differences,
             )
         )
@@ -272,7 +279,7 @@ def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         cells = [
             row['label'], str(row['epochs']), str(len(row['seeds'])), *values,
-            '; '.join(gains), f'{row["minutes"]:.0f}',
+            '; '.join(gains), '' if row['minutes'] is None else f'{row["minutes"]:.0f}',
         ]  # fmt: skip
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
@@ -294,6 +301,12 @@ def training_seconds(folder: Path) -> float:
     """
     steps = max(record['step'] for record in _scalars(folder) if 'loss' in record)
     return step_seconds(folder) * steps
+
+
+def reads_cache(folder: Path) -> bool:
+    """Whether a run took the teacher's answers from a cache, by the config that it left behind."""
+    configs = [Config.fromfile(path, import_custom_modules=False) for path in folder.glob('*.py')]
+    return any(cfg.model.get('teacher', {}).get('cache') is not None for cfg in configs)
 
 
 def _step_times(folder: Path) -> list[float]:

@@ -105,6 +105,21 @@ def test_the_table_has_means_deviations_and_paired_intervals(protocol, tmp_path)
     assert '+0.040 (-0.087 .. +0.167) over *alone*' in table
 
 
+def test_the_time_of_a_run_that_read_the_teachers_cache_is_not_its_own(protocol, tmp_path):
+    for name in ('alone_seed0', 'linked_seed0', 'linked_seed1'):
+        write_log(tmp_path / name, {'mAP': 0.5}, step_s=3.0)
+    for name in ('linked_seed0', 'linked_seed1'):
+        (tmp_path / name / f'{name}.py').write_text("model = dict(teacher=dict(cache='a/folder'))")
+    with pytest.raises(ValueError, match='linked_seed0 read its teacher.*without --teacher-cache'):
+        protocol.runs(tmp_path)
+    (tmp_path / 'linked_seed0' / 'linked_seed0.py').write_text('model = dict(teacher=dict())')
+    runs = [run for run in protocol.runs(tmp_path) if run.row.name == 'linked']
+    assert gather(protocol, runs, tmp_path)[0]['minutes'] == pytest.approx(1.0)
+    (row,) = gather(protocol, runs[1:], tmp_path)
+    assert row['minutes'] is None
+    assert as_markdown(protocol, [row]).endswith('|  |\n')
+
+
 def test_rows_without_a_finished_run_are_left_out(protocol, tmp_path):
     assert gather(protocol, [], tmp_path) == []
 
