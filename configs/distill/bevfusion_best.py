@@ -1,5 +1,5 @@
-# The best recipe on nuScenes, from the published teacher: heads, the neck where objects are, and a
-# start from the teacher's weights. Another student is one option:
+# The best recipe on nuScenes, from the published teacher: a start from its most important channels,
+# and its object queries. Another student is one option:
 #   --cfg-options model.student.config=configs/bevfusion/bevfusion_lidar_student_xs.py
 _base_ = [
     '../bevfusion/bevfusion_lidar_student_s.py',
@@ -20,5 +20,5 @@ model = dict(
     ),
     links=_base_.links,
 )
-custom_hooks = _base_.custom_hooks + _base_.distill_hooks + [dict(type='Det3DInitHook')]
+custom_hooks = _base_.custom_hooks + _base_.distill_hooks + _base_.start_hooks
 auto_scale_lr = dict(enable=True)  # the rates are for 8 GPUs of 4 samples

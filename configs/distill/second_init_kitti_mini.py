@@ -1,4 +1,5 @@
-# SECOND on lidarsim-KITTI: start from the teacher's weights, and learn from the annotations alone.
+# SECOND on lidarsim-KITTI: start from the teacher's most important channels, and learn from the
+# annotations alone.
 _base_ = ['../_base_/distill/hooks.py', '../second/second_kitti_mini.py']
 custom_imports = dict(imports=['bevfusion', 'mmdistill3d'], allow_failed_imports=False)
 
@@ -12,4 +13,4 @@ model = dict(
     ),
     links=dict(),
 )
-custom_hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook')]
+custom_hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook', channels='important')]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch import nn
 
 from tests.mmdistill3d.conftest import CONFIGS, load
 
@@ -24,8 +25,9 @@ def recipe(name, student='s'):
 
 
 @pytest.mark.parametrize('student', STUDENTS)
-def test_the_best_recipe_reads_the_widths_of_every_student(student):
-    distiller = MODELS.build(recipe('best', student).model)
+def test_recipes_read_the_widths_of_every_student(student):
+    assert list(MODELS.build(recipe('best', student).model).links) == ['transfusion_kd']
+    distiller = MODELS.build(recipe('crd', student).model)
     neck = sum(load(f'bevfusion/bevfusion_lidar_student_{student}.py').model.pts_neck.out_channels)
     assert distiller.links['neck_feature'].student_connector[0].widths == dict(
         in_channels=neck, out_channels=512
@@ -77,6 +79,8 @@ def test_a_student_on_coarser_voxels_takes_a_step(name, batch):
     cfg.model.student = student
     cfg.model.teacher = dict(config=dict(teacher), allow_random_weights=True)
     distiller = MODELS.build(cfg.model)
+    head = distiller.teachers['teacher'].model.bbox_head
+    nn.init.ones_(head.heatmap_head[-1].bias)  # of random weights, but it sees something
     distiller.prepare(num_samples=20)
     losses = distiller(**distiller.data_preprocessor(batch, True), mode='loss')
     active = {f'distill/{key}' for key, link in cfg.model.links.items() if link.get('weight', 1)}

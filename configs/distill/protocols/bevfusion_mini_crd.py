@@ -3,7 +3,7 @@
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/bevfusion_mini_crd.py
 # A search: three seeds. Runs that bevfusion_mini_xs.py has made already are not made again.
 _base_ = ['bevfusion_mini_xs.py']
-best = next(row for row in _base_.protocol.rows if row['name'] == 'xs_started_links')
+best = next(row for row in _base_.protocol.rows if row['name'] == 'xs_started_important_queries')
 
 
 def with_crd(name, label, layer='pts_neck[0]', **loss):
@@ -14,7 +14,7 @@ def with_crd(name, label, layer='pts_neck[0]', **loss):
         label=label,
         config=best['config'],
         options={**best['options'], f'model.links.{name}': link},
-        against=['xs_started_links'],
+        against=['xs_started_important_queries'],
     )
 
 

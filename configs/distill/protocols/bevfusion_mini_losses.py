@@ -46,7 +46,6 @@ protocol = dict(
             for name in names
         ],
         started('teacher_labels', '`teacher_labels`', 'losses/teacher_labels'),
-        started('best', 'the best recipe', 'bevfusion_best_mini'),
     ],
 )
 del started, student, hooks, losses

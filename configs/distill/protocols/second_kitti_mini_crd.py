@@ -3,7 +3,7 @@
 # Runs that second_kitti_mini.py has made already are not made again.
 _base_ = ['second_kitti_mini.py']
 by_name = {row['name']: row for row in _base_.protocol.rows}
-best = by_name['second_distilled']
+best = by_name['second_important_links']
 
 
 def with_crd(name, label, **loss):
@@ -14,7 +14,7 @@ def with_crd(name, label, **loss):
         'name': f'second_{name}',
         'label': label,
         'options': {f'model.links.{name}': link},
-        'against': ['second_distilled'],
+        'against': ['second_important_links'],
     }
 
 

@@ -38,13 +38,13 @@ class Family:
         name: How it is called.
         marks: Attributes by which a head of it is known.
         suggest: The links between two such heads, given their names in student and teacher.
-        inner: Layers inside the head that those links read.
+        sufficient: Whether links of features beside them were measured to gain nothing.
     """
 
     name: str
     marks: tuple[str, ...]
     suggest: Callable[[str, str], list[Suggestion]]
-    inner: tuple[str, ...] = ()
+    sufficient: bool = False
 
 
 def family_of(head: nn.Module | None) -> Family | None:
@@ -55,21 +55,12 @@ def family_of(head: nn.Module | None) -> Family | None:
 def _transfusion(student: str, teacher: str) -> list[Suggestion]:
     return [
         Suggestion(
-            'heatmap_kd',
-            'Class heatmaps where objects are: both heads seed their queries there.',
-            dict(
-                student=f'{student}.heatmap_head',
-                teacher=f'{teacher}.heatmap_head',
-                loss=dict(type='HeatmapKDLoss', loss_weight=5.0),
-            ),
-        ),
-        Suggestion(
             'transfusion_kd',
-            'Classes and boxes of the object queries, matched: their order means nothing.',
+            'Classes and boxes of matched object queries; those of the teacher about nothing, too.',
             dict(
                 student=f'{student}[0][0]',
                 teacher=f'{teacher}[0][0]',
-                loss=dict(type='TransFusionKDLoss', loss_weight=0.25),
+                loss=dict(type='TransFusionKDLoss', background=0.2, loss_weight=0.25),
             ),
         ),
     ]
@@ -106,7 +97,7 @@ def _anchor(student: str, teacher: str) -> list[Suggestion]:
 
 
 FAMILIES = (
-    Family('TransFusion', ('heatmap_head', 'prediction_heads'), _transfusion, ('heatmap_head',)),
+    Family('TransFusion', ('heatmap_head', 'prediction_heads'), _transfusion, True),
     Family('centre', ('task_heads',), _centre),
     Family('anchor', ('prior_generator', 'box_code_size'), _anchor),
 )

@@ -187,7 +187,6 @@ def _made_up_batches(distiller: Distiller, student: Side) -> tuple[dict[str, Any
 def _run(side: Side, batch: dict[str, Any], mode: str) -> dict[str, Any]:
     """What each part of a detector returns for a batch; nothing behind the last one runs."""
     parts = [part for part in map(side.part, PARTS) if part is not None]
-    parts += [] if side.family is None else [f'{parts[-1]}.{name}' for name in side.family.inner]
     reader = FeatureRecorder(side.model, parts, side.role)
     try:
         with torch.no_grad(), without_trace(side.model), reader.record() as recording:

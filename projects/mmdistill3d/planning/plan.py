@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.registry import HOOKS, MODELS
+from torch import nn
 
 from mmdistill import Distiller
 from mmdistill.contracts import SampleMemory
@@ -17,12 +18,12 @@ from mmdistill.inherit import InheritanceReport
 from mmdistill.link import Link
 from mmdistill.reading import Layer
 from mmdistill.step import Step
+from mmdistill3d.channel_groups import channel_groups
 from mmdistill3d.examples import example_batch
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.pair import PARTS, Pair, sparse_layers_for_cpu
 from mmdistill3d.planning.recipes import INHERITS, RECIPES
 
-INIT_HOOK = dict(type='Det3DInitHook')
 MADE_UP_LENGTH = 100  # of the data set, for memory banks in the trial
 
 
@@ -35,7 +36,7 @@ class Plan:
         recipe: Name of the recipe.
         links: Suggestions that fit both detectors.
         left: Layers that are not linked, student's and teacher's, with the reason.
-        inherits: Whether the student starts from the teacher's weights.
+        start_hook: By which the student starts from the teacher's weights; None if it does not.
         start: Why it does or does not.
     """
 
@@ -43,7 +44,7 @@ class Plan:
     recipe: str
     links: list[Suggestion] = field(default_factory=list)
     left: list[tuple[str, str, str]] = field(default_factory=list)
-    inherits: bool = False
+    start_hook: dict[str, Any] | None = None
     start: str = ''
 
     def model(self, student: Any, teacher: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def make_plan(pair: Pair, recipe: str) -> Plan:
     if not plan.links:
         reasons = [f'  {student} <- {teacher}: {why}' for student, teacher, why in plan.left]
         raise ValueError('\n'.join([f'no link of the recipe {recipe!r} fits this pair:', *reasons]))
-    plan.inherits, plan.start = _start(plan)
+    plan.start_hook, plan.start = _start(plan)
     return plan
 
 
@@ -104,12 +105,14 @@ def try_plan(plan: Plan, model: dict[str, Any]) -> Distiller:
         ValueError: The distiller does not build, or a loss is not finite.
     """
     distiller = built(model)
-    if plan.inherits:
+    if plan.start_hook is not None:
+        hook = HOOKS.build(plan.start_hook)
         try:
-            report = HOOKS.build(INIT_HOOK).start(distiller)
-            plan.start = f'{_share(report):.0%} of the parameters, cut to their first channels'
+            report = hook.start(distiller)
+            kind = f'cut to their {hook.channels} channels'
+            plan.start = f'{_share(report):.0%} of the parameters, {kind}'
         except ValueError as error:
-            plan.inherits, plan.start = False, str(error).partition('\n')[0]
+            plan.start_hook, plan.start = None, str(error).partition('\n')[0]
     distiller.prepare(num_samples=MADE_UP_LENGTH)
     distiller.progress = (0, 0)
     distiller.train()
@@ -191,16 +194,27 @@ def _not_linked(plan: Plan) -> Iterator[tuple[str, str, str]]:
             yield *layers, why
 
 
-def _start(plan: Plan) -> tuple[bool, str]:
-    """Whether the student starts from the teacher's weights, and why."""
+def _start(plan: Plan) -> tuple[dict[str, Any] | None, str]:
+    """The hook by which the student starts from the teacher's weights, or None, and why."""
     pair = plan.pair
     if plan.recipe not in INHERITS:
-        return False, f'the recipe {plan.recipe} starts as the student alone does'
+        return None, f'the recipe {plan.recipe} starts as the student alone does'
     for part in (*PARTS, 'voxel_encoder'):
         kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
         if kinds[0] != kinds[1]:
-            return False, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
-    return True, 'both have the same kinds of parts'
+            return None, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
+    hook = dict(type='Det3DInitHook')
+    if _channels_are_known(pair.teacher.model):
+        hook['channels'] = 'important'
+    return hook, 'both have the same kinds of parts'
+
+
+def _channels_are_known(model: nn.Module) -> bool:
+    """Whether it is known which layers write and read a detector's channels."""
+    try:
+        return bool(channel_groups(model))
+    except ValueError:  # it has parts that nobody knows
+        return False
 
 
 def _share(report: InheritanceReport) -> float:
