@@ -15,7 +15,7 @@ protocol = dict(
     epochs=1,
     seeds=[0, 1],
     metrics=['mAP', 'NDS'],
-    metric='NDS',
+    compared=['NDS'],
     options={{
         'default_hooks.checkpoint': dict(_delete_=True, type='CheckpointHook', interval=1),
         'param_scheduler.0.by_epoch': True,

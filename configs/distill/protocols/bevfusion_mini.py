@@ -8,6 +8,7 @@ combinations = 'configs/distill/combinations/'
 protocol = dict(
     epochs=3,
     seeds=[0, 1, 2, 3, 4],
+    compared=['mAP', 'NDS'],
     options={
         'data_root': data,
         'train_dataloader.dataset.data_root': data,

@@ -97,7 +97,7 @@ class Protocol:
         epochs: Length of every run, unless its row says otherwise.
         seeds: Seeds of every row that has none of its own.
         options: Config entries laid over every config.
-        metric: What rows are compared by.
+        compared: By which metrics rows are compared with others.
         metrics: What the table shows, by the last part of its name in the log.
         titles: What the table calls metrics, where their names are long.
         digits: Decimals of metrics in the table.
@@ -111,7 +111,7 @@ class Protocol:
     epochs: int
     seeds: Sequence[int]
     options: Mapping[str, Any] = field(default_factory=dict)
-    metric: str = 'mAP'
+    compared: Sequence[str] = ('mAP',)
     metrics: Sequence[str] = ('mAP', 'NDS', 'mAOE', 'mAVE')
     titles: Mapping[str, str] = field(default_factory=dict)
     digits: int = 3
@@ -132,10 +132,11 @@ class Protocol:
                     f'row {row.name!r} has the teacher {row.teacher!r}, which is trained behind '
                     'it: put it first'
                 )
-        if self.metric not in self.metrics:
+        unknown = [name for name in self.compared if name not in self.metrics]
+        if unknown:
             raise ValueError(
-                f'rows are compared by {self.metric!r}, which is none of the metrics '
-                f'{list(self.metrics)}; name it in both'
+                f'rows are compared by {unknown}, which are none of the metrics '
+                f'{list(self.metrics)}; name them in both'
             )
 
     @classmethod
@@ -223,8 +224,8 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
     Returns:
         For each row with a finished run: ``name``, ``label``, ``config``, ``epochs``,
         ``seeds`` (the metrics of each, by seed), ``minutes`` of the fastest run's training that
-        used no teacher cache (None if all did), and ``against`` (name of the other row to the
-        :class:`~mmdistill.analysis.paired.Difference` as a dict).
+        used no teacher cache (None if all did), and ``against`` (by the other row's name and
+        the metric, the :class:`~mmdistill.analysis.paired.Difference` as a dict).
     """
     found: dict[str, dict[int, dict[str, float]]] = {}
     minutes: dict[str, list[float]] = {}
@@ -238,13 +239,14 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
     for row in protocol.rows:
         if row.name not in found:
             continue
-        own = {seed: value[protocol.metric] for seed, value in found[row.name].items()}
-        differences = {}
-        for name in row.against:
-            others = {s: value[protocol.metric] for s, value in found.get(name, {}).items()}
-            difference = paired_difference(own, others)
-            if difference is not None:
-                differences[name] = difference.__dict__
+        differences = {
+            name: {
+                metric: difference.__dict__
+                for metric in protocol.compared
+                if (difference := paired_difference(*_both(found, row.name, name, metric)))
+            }
+            for name in row.against
+        }
         rows.append(
             dict(
                 name=row.name,
@@ -259,12 +261,19 @@ def gather(protocol: Protocol, runs: Sequence[Run], folder: Path) -> list[dict[s
     return rows
 
 
+def _both(
+    found: Mapping[str, Mapping[int, Mapping[str, float]]], row: str, other: str, metric: str
+) -> list[dict[int, float]]:
+    """A metric of two rows, by seed."""
+    return [{seed: m[metric] for seed, m in found.get(name, {}).items()} for name in (row, other)]
+
+
 def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
     """Format gathered rows as a table: mean and deviation over seeds, gains with intervals."""
     labels = {row['name']: row['label'] for row in rows}
     titles = {name: protocol.titles.get(name, name) for name in protocol.metrics}
-    gained = f'{titles[protocol.metric]} gained'
-    head = ['', 'epochs', 'seeds', *titles.values(), gained, 'minutes']
+    gained = [f'{titles[name]} gained' for name in protocol.compared]
+    head = ['', 'epochs', 'seeds', *titles.values(), *gained, 'minutes']
     lines = [' | '.join(['', *head, '']).strip(), '|---' + '|---:' * (len(head) - 1) + '|']
     for row in rows:
         values = [
@@ -274,12 +283,16 @@ def as_markdown(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> str:
             for name in protocol.metrics
         ]
         gains = [
-            f'{_interval(Difference(**difference), protocol.digits)} over *{labels[name]}*'
-            for name, difference in row['against'].items()
+            '; '.join(
+                f'{_interval(Difference(**found[name]), protocol.digits)} over *{labels[other]}*'
+                for other, found in row['against'].items()
+                if name in found
+            )
+            for name in protocol.compared
         ]
         cells = [
             row['label'], str(row['epochs']), str(len(row['seeds'])), *values,
-            '; '.join(gains), '' if row['minutes'] is None else f'{row["minutes"]:.0f}',
+            *gains, '' if row['minutes'] is None else f'{row["minutes"]:.0f}',
         ]  # fmt: skip
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'

@@ -86,7 +86,7 @@ def test_a_teacher_that_is_a_row_comes_first_and_its_last_checkpoint_teaches(tmp
     assert '+0.100 over *alone*' in table
     with pytest.raises(ValueError, match="'taught' has the teacher 'big', which is trained behind"):
         Protocol(rows[::-1], epochs=4, seeds=[0], metrics=['mAP'])
-    with pytest.raises(ValueError, match="compared by 'mAP', which is none of the metrics"):
+    with pytest.raises(ValueError, match=r"compared by \['mAP'\], which are none of the metrics"):
         Protocol(rows, epochs=4, seeds=[0], metrics=['NDS'])
 
 
@@ -96,13 +96,23 @@ def test_the_table_has_means_deviations_and_paired_intervals(protocol, tmp_path)
         write_log(tmp_path / f'linked_seed{seed}', {'mAP': linked})
     runs = [run for run in protocol.runs(tmp_path) if run.row.name != 'longer']
     rows = gather(protocol, runs, tmp_path)
-    difference = rows[1]['against']['alone']
+    difference = rows[1]['against']['alone']['mAP']
     assert difference['mean'] == pytest.approx(0.04)
     assert difference['low'] < 0 < difference['high']
     assert rows[0]['minutes'] == pytest.approx(1.0)
     table = as_markdown(protocol, json.loads(json.dumps(rows)))
     assert '| alone | 4 | 2 | 0.550 ± 0.071 |  | 1 |' in table
     assert '+0.040 (-0.087 .. +0.167) over *alone*' in table
+
+
+def test_rows_are_compared_by_several_metrics(tmp_path):
+    protocol = Protocol(ROWS, 4, [0], metrics=['mAP', 'NDS'], compared=['mAP', 'NDS'])
+    write_log(tmp_path / 'alone_seed0', {'mAP': 0.5, 'NDS': 0.4})
+    write_log(tmp_path / 'linked_seed0', {'mAP': 0.6, 'NDS': 0.7})
+    runs = [run for run in protocol.runs(tmp_path) if run.row.name != 'longer']
+    table = as_markdown(protocol, gather(protocol, runs, tmp_path))
+    assert '| mAP | NDS | mAP gained | NDS gained | minutes |' in table
+    assert '| +0.100 over *alone* | +0.300 over *alone* |' in table
 
 
 def test_the_time_of_a_run_that_read_the_teachers_cache_is_not_its_own(protocol, tmp_path):

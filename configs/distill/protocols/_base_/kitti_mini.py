@@ -5,7 +5,7 @@ protocol = dict(
     epochs=4,
     seeds=[0, 1, 2],
     digits=1,
-    metric='Overall_3D_AP40_moderate',
+    compared=['Overall_3D_AP40_moderate'],
     metrics=[
         'Car_3D_AP40_moderate_strict',
         'Pedestrian_3D_AP40_moderate_strict',
