@@ -109,7 +109,7 @@ def read_demo(args: argparse.Namespace) -> Demo:
         teacher='configs/bevfusion/bevfusion_lidar_teacher_mini.py',
         student='configs/bevfusion/bevfusion_lidar_student_mini.py',
         distilled='configs/distill/bevfusion_best_mini.py',
-        started='configs/distill/combinations/init_important.py',
+        started='configs/distill/combinations/init.py',
         data_root=data_root,
         make_data=make_data + (QUICK_DATA if args.quick else ()),
         manifest='lidarsim.json',

@@ -20,5 +20,5 @@ model = dict(
     ),
     links=_base_.links,
 )
-custom_hooks = _base_.custom_hooks + _base_.distill_hooks + _base_.start_hooks
+custom_hooks = _base_.custom_hooks + _base_.distill_hooks + [dict(type='Det3DInitHook')]
 auto_scale_lr = dict(enable=True)  # the rates are for 8 GPUs of 4 samples

@@ -19,4 +19,4 @@ model = dict(
     ),
     links=_base_.links,
 )
-custom_hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook', channels='important')]
+custom_hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook')]

@@ -13,4 +13,4 @@ model = dict(
     ),
     links=dict(),
 )
-custom_hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook', channels='important')]
+custom_hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook')]

@@ -29,6 +29,16 @@ _PARTS = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck', 'bbox_head')
 _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Identity, nn.Dropout)
 
 
+def further_parts(model: nn.Module) -> list[str]:
+    """Return the parts of a detector, with parameters, that might read channels of the others."""
+    known = {f'{prefix}{part}' for part in _PARTS for prefix in ('', 'pts_')}
+    return [
+        name
+        for name, child in model.named_children()
+        if name not in known and next(child.parameters(), None) is not None
+    ]
+
+
 def channel_groups(model: nn.Module) -> list[ChannelGroup]:
     """Return the groups of channels of a detector whose every writer and reader is known.
 
@@ -41,16 +51,11 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
     Raises:
         ValueError: It has a further part, which might read channels of the others.
     """
-    known = {f'{prefix}{part}' for part in _PARTS for prefix in ('', 'pts_')}
-    strange = [
-        name
-        for name, child in model.named_children()
-        if name not in known and next(child.parameters(), None) is not None
-    ]
+    strange = further_parts(model)
     if strange:
         raise ValueError(
             f'{type(model).__name__} has {strange} beside {list(_PARTS)}. Which layers read which '
-            "channels is known of one-stage detectors of points; take channels='first'"
+            'channels is known of one-stage detectors of points'
         )
     walk = _Walk()
     _neck(model, walk, _backbone(model, walk, _map(model, walk)))

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmdistill.channel_order import sort_channels
 from mmdistill.hooks import TeacherInitHook
-from mmdistill3d.channel_groups import channel_groups
+from mmdistill3d.channel_groups import channel_groups, further_parts
 from mmdistill3d.class_rows import add_classes
 from mmdistill3d.parts import (
     depth_of_map,
@@ -38,25 +38,26 @@ class Det3DInitHook(TeacherInitHook):
       the teacher does not know keep the student's initialisation, and so do all where the names of
       either side are not known, or a head's boxes depend on its classes; the log says so.
 
-    With ``channels='important'`` the first channels are those that contribute most: those of a copy
-    of the teacher, sorted (:func:`~mmdistill.channel_order.sort_channels`) as far as it is known
-    who reads them (:func:`~mmdistill3d.channel_groups.channel_groups`).
+    Of a wider layer the student gets the channels that contribute most: the first ones of a copy of
+    the teacher, sorted (:func:`~mmdistill.channel_order.sort_channels`) as far as it is known who
+    reads them (:func:`~mmdistill3d.channel_groups.channel_groups`); otherwise the teacher's first.
 
     Config lines::
 
         custom_hooks = [dict(type='DistillHook'), dict(type='Det3DInitHook')]
-        custom_hooks = [dict(type='DistillHook'), dict(type='Det3DInitHook', channels='important')]
+        custom_hooks = [dict(type='DistillHook'), dict(type='Det3DInitHook', channels='first')]
 
     Args:
-        channels: Which of the teacher's channels a narrower student gets: ``'first'`` or
-            ``'important'``.
+        channels: Which of the teacher's channels a narrower student gets: ``'important'``,
+            ``'first'``, or None for important ones where it is known who reads them, which the log
+            says.
         **kwargs: Those of :class:`~mmdistill.hooks.TeacherInitHook`.
     """
 
-    def __init__(self, *args: Any, channels: str = 'first', **kwargs: Any) -> None:
+    def __init__(self, *args: Any, channels: str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if channels not in ('first', 'important'):
-            raise ValueError(f"channels is 'first' or 'important', not {channels!r}")
+        if channels not in (None, 'first', 'important'):
+            raise ValueError(f"channels is None, 'first' or 'important', not {channels!r}")
         self.channels = channels
         # Heights of a compressed map, as this hook calls them.
         self.grouped_inputs = {
@@ -68,16 +69,19 @@ class Det3DInitHook(TeacherInitHook):
         """Return the teacher, or a copy with its channels sorted.
 
         Raises:
-            ValueError: Nobody knows who reads them.
+            ValueError: The config asks for important ones, and nobody knows who reads them.
         """
         if self.channels == 'first':
             return teacher
-        groups = channel_groups(teacher)
+        further = further_parts(teacher)
+        groups = [] if further else channel_groups(teacher)
         if not groups:
-            raise ValueError(
-                f'nothing is known of the channels of {type(teacher).__name__}: its parts are '
-                "neither a sparse encoder or pillars nor SECOND. Take channels='first'"
-            )
+            parts = f'what its {further} read' if further else 'who reads the channels of its parts'
+            why = f'it is not known of {type(teacher).__name__} {parts}'
+            if self.channels == 'important':
+                raise ValueError(f"{why}: take channels='first'")
+            print_log(f'channels are taken in their order, as {why}', logger='current')
+            return teacher
         teacher = copy.deepcopy(teacher)
         sort_channels(teacher, groups)
         print_log(f'{len(groups)} groups of channels are sorted by importance', logger='current')

@@ -93,18 +93,27 @@ def test_a_student_gets_the_important_channels_and_the_teacher_keeps_its_own(dis
     loud = teacher.get_submodule(name)
     loud.weight.data = torch.arange(1.0, len(loud.weight) + 1)
     before = copy.deepcopy(teacher.state_dict())
-    Det3DInitHook(channels='important').start(distiller)
+    Det3DInitHook().start(distiller)
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
     mine = student.get_submodule(name).weight
     assert mine[0] == 16 and mine.sum() > 0.9 * sum(range(9, 17)), mine
-    Det3DInitHook().start(distiller)
+    Det3DInitHook(channels='first').start(distiller)
     assert student.get_submodule(name).weight.tolist() == list(range(1, len(mine) + 1))
 
 
-def test_a_detector_with_further_parts_is_refused():
+def test_a_detector_with_further_parts_keeps_its_order(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdistill3d.init_hook.print_log', lambda text, **_: said.append(text))
     model = MODELS.build(load('second/second_teacher_kitti_mini.py').model)
     model.roi_head = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r"\['roi_head'\] beside .*take channels='first'"):
+    with pytest.raises(ValueError, match=r"VoxelNet has \['roi_head'\] beside "):
         channel_groups(model)
-    with pytest.raises(ValueError, match="'first' or 'important', not 'best'"):
+    with pytest.raises(ValueError, match=r"what its \['roi_head'\] read: take channels='first'"):
+        Det3DInitHook(channels='important').source(model)
+    assert Det3DInitHook().source(model) is model
+    assert 'channels are taken in their order, as it is not known of VoxelNet what' in said[0]
+    strangers = nn.ModuleDict(dict(backbone=nn.Conv2d(3, 4, 1)))
+    with pytest.raises(ValueError, match='ModuleDict who reads the channels of its parts'):
+        Det3DInitHook(channels='important').source(strangers)
+    with pytest.raises(ValueError, match="None, 'first' or 'important', not 'best'"):
         Det3DInitHook(channels='best')

@@ -1,6 +1,6 @@
-# The best recipe for BEVFusion detectors of any width and voxel size: the student starts from those
-# of the teacher's channels that contribute most, and learns from its object queries, of those about
-# nothing, too. Links of heatmaps and of the neck beside them gained nothing more.
+# The best recipe for BEVFusion detectors of any width and voxel size, beside a start from the
+# teacher's weights: its object queries, of those about nothing, too. Links of heatmaps and of the
+# neck beside them gained nothing more.
 links = dict(  # becomes model.links
     transfusion_kd=dict(
         student='bbox_head[0][0]',
@@ -8,4 +8,3 @@ links = dict(  # becomes model.links
         loss=dict(type='TransFusionKDLoss', background=0.2, loss_weight=0.25),
     ),
 )
-start_hooks = [dict(type='Det3DInitHook', channels='important')]  # becomes part of custom_hooks

@@ -32,13 +32,13 @@ protocol = dict(
         dict(
             name='started',
             label="started from the teacher's first channels",
-            config=combinations + 'init.py',
+            config=combinations + 'init_first.py',
             against=['alone'],
         ),
         dict(
             name='started_important',
             label='started from its most important channels',
-            config=combinations + 'init_important.py',
+            config=combinations + 'init.py',
             against=['alone', 'started'],
         ),
         dict(

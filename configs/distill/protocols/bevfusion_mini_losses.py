@@ -4,7 +4,7 @@
 #       --teacher-cache work_dirs/teacher_cache
 _base_ = ['bevfusion_mini.py', '../../_base_/distill/hooks.py']
 student = 'configs/bevfusion/bevfusion_lidar_student_xs_mini.py'
-hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook')]
+hooks = [*_base_.distill_hooks, dict(type='Det3DInitHook', channels='first')]
 losses = dict(  # by file; the first of a file is on in it, the others off
     channel=['pkd', 'cwd', 'ickd', 'mmd'],
     attention=['attention_transfer', 'attention_transfer_masked', 'nst'],

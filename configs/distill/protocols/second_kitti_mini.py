@@ -6,7 +6,7 @@ _base_ = ['_base_/kitti_mini.py', '../../_base_/distill/hooks.py']
 plain = 'configs/second/second_kitti_mini.py'
 start = 'configs/distill/second_init_kitti_mini.py'
 best = 'configs/distill/second_best_kitti_mini.py'
-first = dict(custom_hooks=[*_base_.distill_hooks, dict(type='Det3DInitHook')])  # its default
+first = dict(custom_hooks=[*_base_.distill_hooks, dict(type='Det3DInitHook', channels='first')])
 taught = dict(teacher='second_teacher')
 
 protocol = dict(

@@ -12,7 +12,7 @@ from mmengine.runner import Runner, set_random_seed
 
 from mmdistill.analysis.gradients import measure_links
 from mmdistill3d.planning.families import Suggestion
-from mmdistill3d.planning.plan import Plan, built
+from mmdistill3d.planning.plan import INIT_HOOK, Plan, built
 
 SHARE = 0.33
 """Gradient of each link as a part of that of the detection losses."""
@@ -36,8 +36,8 @@ def calibrate(plan: Plan, model: dict[str, Any], cfg: Config, batches: int = 4) 
     set_random_seed(0)
     loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
     distiller = built(model)
-    if plan.start_hook is not None:
-        HOOKS.build(plan.start_hook).start(distiller)
+    if plan.inherits:
+        HOOKS.build(INIT_HOOK).start(distiller)
     rows = measure_links(distiller, loader, batches)
     plan.links = [_weighed(link, rows[link.name], batches) for link in plan.links]
 

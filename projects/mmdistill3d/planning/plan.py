@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.registry import HOOKS, MODELS
-from torch import nn
 
 from mmdistill import Distiller
 from mmdistill.contracts import SampleMemory
@@ -18,12 +17,12 @@ from mmdistill.inherit import InheritanceReport
 from mmdistill.link import Link
 from mmdistill.reading import Layer
 from mmdistill.step import Step
-from mmdistill3d.channel_groups import channel_groups
 from mmdistill3d.examples import example_batch
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.pair import PARTS, Pair, sparse_layers_for_cpu
 from mmdistill3d.planning.recipes import INHERITS, RECIPES
 
+INIT_HOOK = dict(type='Det3DInitHook')
 MADE_UP_LENGTH = 100  # of the data set, for memory banks in the trial
 
 
@@ -36,7 +35,7 @@ class Plan:
         recipe: Name of the recipe.
         links: Suggestions that fit both detectors.
         left: Layers that are not linked, student's and teacher's, with the reason.
-        start_hook: By which the student starts from the teacher's weights; None if it does not.
+        inherits: Whether the student starts from the teacher's weights.
         start: Why it does or does not.
     """
 
@@ -44,7 +43,7 @@ class Plan:
     recipe: str
     links: list[Suggestion] = field(default_factory=list)
     left: list[tuple[str, str, str]] = field(default_factory=list)
-    start_hook: dict[str, Any] | None = None
+    inherits: bool = False
     start: str = ''
 
     def model(self, student: Any, teacher: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def make_plan(pair: Pair, recipe: str) -> Plan:
     if not plan.links:
         reasons = [f'  {student} <- {teacher}: {why}' for student, teacher, why in plan.left]
         raise ValueError('\n'.join([f'no link of the recipe {recipe!r} fits this pair:', *reasons]))
-    plan.start_hook, plan.start = _start(plan)
+    plan.inherits, plan.start = _start(plan)
     return plan
 
 
@@ -105,14 +104,12 @@ def try_plan(plan: Plan, model: dict[str, Any]) -> Distiller:
         ValueError: The distiller does not build, or a loss is not finite.
     """
     distiller = built(model)
-    if plan.start_hook is not None:
-        hook = HOOKS.build(plan.start_hook)
+    if plan.inherits:
         try:
-            report = hook.start(distiller)
-            kind = f'cut to their {hook.channels} channels'
-            plan.start = f'{_share(report):.0%} of the parameters, {kind}'
+            report = HOOKS.build(INIT_HOOK).start(distiller)
+            plan.start = f"{_share(report):.0%} of the parameters, cut to the student's widths"
         except ValueError as error:
-            plan.start_hook, plan.start = None, str(error).partition('\n')[0]
+            plan.inherits, plan.start = False, str(error).partition('\n')[0]
     distiller.prepare(num_samples=MADE_UP_LENGTH)
     distiller.progress = (0, 0)
     distiller.train()
@@ -194,27 +191,16 @@ def _not_linked(plan: Plan) -> Iterator[tuple[str, str, str]]:
             yield *layers, why
 
 
-def _start(plan: Plan) -> tuple[dict[str, Any] | None, str]:
-    """The hook by which the student starts from the teacher's weights, or None, and why."""
+def _start(plan: Plan) -> tuple[bool, str]:
+    """Whether the student starts from the teacher's weights, and why."""
     pair = plan.pair
     if plan.recipe not in INHERITS:
-        return None, f'the recipe {plan.recipe} starts as the student alone does'
+        return False, f'the recipe {plan.recipe} starts as the student alone does'
     for part in (*PARTS, 'voxel_encoder'):
         kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
         if kinds[0] != kinds[1]:
-            return None, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
-    hook = dict(type='Det3DInitHook')
-    if _channels_are_known(pair.teacher.model):
-        hook['channels'] = 'important'
-    return hook, 'both have the same kinds of parts'
-
-
-def _channels_are_known(model: nn.Module) -> bool:
-    """Whether it is known which layers write and read a detector's channels."""
-    try:
-        return bool(channel_groups(model))
-    except ValueError:  # it has parts that nobody knows
-        return False
+            return False, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
+    return True, 'both have the same kinds of parts'
 
 
 def _share(report: InheritanceReport) -> float:

@@ -38,7 +38,7 @@ def describe_plan(plan: Plan) -> str:
         for link in plan.links
     ]
     left = [(f'{student} <- {teacher}', why) for student, teacher, why in plan.left]
-    start = "the teacher's weights" if plan.start_hook else 'its own initialisation'
+    start = "the teacher's weights" if plan.inherits else 'its own initialisation'
     blocks = [f'linked (recipe {plan.recipe}):\n{aligned(links)}']
     blocks += [f'left out:\n{aligned(left)}'] if left else []
     return '\n\n'.join([*blocks, f'start: {start}: {plan.start}'])

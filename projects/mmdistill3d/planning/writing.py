@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdistill.apis.checks import REPOSITORY
-from mmdistill3d.planning.plan import Plan
+from mmdistill3d.planning.plan import INIT_HOOK, Plan
 from mmdistill3d.planning.recipes import RECIPES
 
 HOOKS_FILE = REPOSITORY / 'configs' / '_base_' / 'distill' / 'hooks.py'
@@ -152,6 +152,6 @@ def _hooks(cfg: Config, plan: Plan) -> str:
         twice = sorted({hook['type'] for hook in hooks} & own)
         parts = [f'[hook for hook in _base_.custom_hooks if hook.type not in {_text(twice)}]']
     parts.append('_base_.distill_hooks')
-    if plan.start_hook is not None:
-        parts.append(_text([plan.start_hook]))
+    if plan.inherits:
+        parts.append(_text([INIT_HOOK]))
     return ' + '.join(parts)
