@@ -20,7 +20,7 @@ from mmdistill.step import Step
 from mmdistill3d.examples import example_batch
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.pair import PARTS, Pair, sparse_layers_for_cpu
-from mmdistill3d.planning.recipes import INHERITS, RECIPES
+from mmdistill3d.planning.recipes import INHERITS, RECIPES, other_parts
 
 INIT_HOOK = dict(type='Det3DInitHook')
 MADE_UP_LENGTH = 100  # of the data set, for memory banks in the trial
@@ -193,13 +193,10 @@ def _not_linked(plan: Plan) -> Iterator[tuple[str, str, str]]:
 
 def _start(plan: Plan) -> tuple[bool, str]:
     """Whether the student starts from the teacher's weights, and why."""
-    pair = plan.pair
     if plan.recipe not in INHERITS:
         return False, f'the recipe {plan.recipe} starts as the student alone does'
-    for part in (*PARTS, 'voxel_encoder'):
-        kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
-        if kinds[0] != kinds[1]:
-            return False, f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
+    if why := other_parts(plan.pair):
+        return False, why
     return True, 'both have the same kinds of parts'
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmdistill.reading import Layer
 from mmdistill3d.planning.families import Suggestion
-from mmdistill3d.planning.pair import Pair
+from mmdistill3d.planning.pair import PARTS, Pair
 from mmdistill3d.reading import xy_of
 
 BOXES_IN_BACKGROUND = 8
@@ -23,9 +23,9 @@ def response(pair: Pair) -> list[Suggestion]:
 
 
 def best(pair: Pair) -> list[Suggestion]:
-    """What the heads answer; features where objects are, unless the heads say it all."""
+    """What the heads answer; features where objects are, unless start and heads say it all."""
     answers = response(pair)
-    if answers and pair.student.family.sufficient:
+    if answers and pair.student.family.sufficient and other_parts(pair) is None:
         return answers
     return [*answers, *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
 
@@ -81,6 +81,15 @@ CONV_WIDTHS = ('in_channels', 'out_channels')
 CRD_WIDTHS = ('student_channels', 'teacher_channels')
 INHERITS = ('best',)
 """Recipes whose student starts from the teacher's weights."""
+
+
+def other_parts(pair: Pair) -> str | None:
+    """Return why a student cannot start from the teacher's weights; None where it can."""
+    for part in (*PARTS, 'voxel_encoder'):
+        kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
+        if kinds[0] != kinds[1]:
+            return f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
+    return None
 
 
 def finest(pair: Pair) -> tuple[str, Layer, Layer] | None:

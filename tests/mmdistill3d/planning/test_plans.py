@@ -46,6 +46,14 @@ def test_the_mini_pair_is_written_as_by_hand(tmp_path):
         features=['neck_channel', 'neck_feature'],
         crd=['neck_crd', 'neck_attention', 'neck_feature'],
     )
+    backbone = prepared.plan.pair.student.model.pts_backbone
+    backbone.__class__ = type('OtherBackbone', (type(backbone),), {})
+    plan = make_plan(prepared.plan.pair, 'best')  # without the start features help
+    assert [link.name for link in plan.links] == ['transfusion_kd', 'neck_feature']
+    assert (plan.inherits, plan.start) == (
+        False,
+        "the student's backbone is OtherBackbone, the teacher's SECOND",
+    )
 
 
 def test_a_derived_student_passes_the_preflight(tmp_path, random_weights):
