@@ -13,7 +13,7 @@ MARKS := $(if $(filter 0,$(SLOW)),not gpu and not slow,not gpu)
 
 KITTI := data/lidarsim_kitti$(if $(filter 1,$(QUICK)),_quick)
 KITTI_DIR := work_dirs/demo_kitti$(if $(filter 1,$(QUICK)),_quick)
-KITTI_REPORT := alone started distilled
+KITTI_REPORT := alone started_important important_links
 
 MEDICAL := teacher student vanilla combined crd rkd mmd
 MEDICAL_DIR := work_dirs/demo_medical$(if $(filter 1,$(QUICK)),_quick)
@@ -57,7 +57,7 @@ demo: install ## student alone, started from the teacher, distilled: train, eval
 demo-kitti: install ## in KITTI's form: teacher, student alone, started, distilled, AP (QUICK=1: 2 min)
 	@$(BIN)/python tools/create_lidarsim.py --out $(KITTI)
 	@$(BIN)/python tools/benchmarks/run_protocol.py \
-	  configs/distill/protocols/pointpillars_kitti_mini.py --seeds $(SEED) --data-root $(KITTI) \
+	  configs/distill/protocols/pointpillars_kitti_demo.py --seeds $(SEED) --data-root $(KITTI) \
 	  --work-dir $(KITTI_DIR) $(if $(filter 1,$(QUICK)),--epochs 1) $(ARGS)
 	@$(BIN)/python tools/report.py teacher=$(KITTI_DIR)/pointpillars_teacher_seed$(SEED) \
 	  $(KITTI_REPORT:%=$(KITTI_DIR)/pointpillars_%_seed$(SEED)) --out $(KITTI_DIR)/report.html

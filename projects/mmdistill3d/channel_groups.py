@@ -130,7 +130,12 @@ def _steps(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _is_residual(layer: nn.Module) -> bool:
     """Whether it is a sparse residual block, of MMDetection3D or ours, that adds what it gets."""
     parts = {name for name, child in layer.named_children() if [*child.parameters()]}
-    return isinstance(layer, SparseModule) and parts == {'conv1', 'bn1', 'conv2', 'bn2'}
+    return (
+        isinstance(layer, SparseModule)
+        and parts == {'conv1', 'bn1', 'conv2', 'bn2'}
+        and is_norm(layer.bn1)
+        and is_norm(layer.bn2)
+    )
 
 
 def _map(model: nn.Module, walk: _Walk) -> _Channels:
@@ -151,6 +156,7 @@ def _map(model: nn.Module, walk: _Walk) -> _Channels:
         isinstance(encoder, PointPillarsScatter)
         and type(pillars) is PillarFeatureNet
         and len(pillars.pfn_layers) == 1
+        and is_norm(pillars.pfn_layers[0].norm)
     ):
         return walk.start(f'{name}.pfn_layers.0.linear', f'{name}.pfn_layers.0.norm')
     return _Channels()

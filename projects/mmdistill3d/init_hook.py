@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
 
-from mmdistill.channel_order import sort_channels
+from mmdistill.axes import is_norm
+from mmdistill.channel_order import ChannelGroup, sort_channels
 from mmdistill.hooks import TeacherInitHook
 from mmdistill3d.channel_groups import channel_groups, further_parts
 from mmdistill3d.class_rows import add_classes
@@ -38,9 +39,10 @@ class Det3DInitHook(TeacherInitHook):
       the teacher does not know keep the student's initialisation, and so do all where the names of
       either side are not known, or a head's boxes depend on its classes; the log says so.
 
-    Of a wider layer the student gets the channels that contribute most: the first ones of a copy of
-    the teacher, sorted (:func:`~mmdistill.channel_order.sort_channels`) as far as it is known who
-    reads them (:func:`~mmdistill3d.channel_groups.channel_groups`); otherwise the teacher's first.
+    Of a wider layer the student gets the channels that contribute most, so that its channel ``i``
+    is another one than the teacher's: the first ones of a copy of the teacher, sorted
+    (:func:`~mmdistill.channel_order.sort_channels`) as far as it is known who reads them
+    (:func:`~mmdistill3d.channel_groups.channel_groups`); otherwise the teacher's first.
 
     Config lines::
 
@@ -65,8 +67,8 @@ class Det3DInitHook(TeacherInitHook):
             for layer, layout in self.grouped_inputs.items()
         }
 
-    def source(self, teacher: nn.Module) -> nn.Module:
-        """Return the teacher, or a copy with its channels sorted.
+    def source(self, student: nn.Module, teacher: nn.Module) -> nn.Module:
+        """Return the teacher, or a copy with the channels sorted that a student gets a part of.
 
         Raises:
             ValueError: The config asks for important ones, and nobody knows who reads them.
@@ -82,9 +84,17 @@ class Det3DInitHook(TeacherInitHook):
                 raise ValueError(f"{why}: take channels='first'")
             print_log(f'channels are taken in their order, as {why}', logger='current')
             return teacher
+        groups = [group for group in groups if _is_narrower(student, teacher, group)]
+        if not groups:
+            return teacher
         teacher = copy.deepcopy(teacher)
         sort_channels(teacher, groups)
-        print_log(f'{len(groups)} groups of channels are sorted by importance', logger='current')
+        parts = sorted({writer.layer.partition('.')[0] for g in groups for writer in g.writers})
+        print_log(
+            f'{len(groups)} groups of channels are sorted by importance, in {", ".join(parts)}; '
+            'the others are taken in their order',
+            logger='current',
+        )
         return teacher
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
@@ -106,6 +116,16 @@ class Det3DInitHook(TeacherInitHook):
         _add_ends_of_stages(derived, student, teacher)
         add_classes(derived, student, teacher)
         return derived
+
+
+def _is_narrower(student: nn.Module, teacher: nn.Module, group: ChannelGroup) -> bool:
+    """Whether a student has fewer channels than a group of its teacher's."""
+    mine, theirs = dict(student.named_modules()), dict(teacher.named_modules())
+    return any(
+        len(mine[writer.norm].weight) < len(theirs[writer.norm].weight)
+        for writer in group.writers
+        if is_norm(mine.get(writer.norm))
+    )
 
 
 def _add_height_compression(derived: dict, student: nn.Module, teacher: nn.Module) -> None:

@@ -101,6 +101,28 @@ def test_a_student_gets_the_important_channels_and_the_teacher_keeps_its_own(dis
     assert student.get_submodule(name).weight.tolist() == list(range(1, len(mine) + 1))
 
 
+def test_channels_that_a_student_gets_whole_keep_their_order(distill_model):
+    """Links may compare them one by one."""
+    distiller = MODELS.build(distill_model)
+    teacher, student = distiller.teachers['teacher'].model, distiller.student
+    assert Det3DInitHook(channels='important').source(teacher, teacher) is teacher
+    student.pts_backbone = copy.deepcopy(teacher.pts_backbone)
+    source = Det3DInitHook().source(student, teacher).state_dict()
+    before = teacher.state_dict()
+    moved = {key.partition('.')[0] for key in before if not torch.equal(before[key], source[key])}
+    assert 'pts_middle_encoder' in moved
+    inner = [key for key in before if key.startswith('pts_backbone.blocks') and '.0.0.' not in key]
+    assert len(inner) > 10 and all(torch.equal(before[key], source[key]) for key in inner)
+
+
+def test_norms_of_other_kinds_are_not_sorted():
+    model = MODELS.build(load('centerpoint/centerpoint_pillar_mini.py').model)
+    before = len(channel_groups(model))
+    layer = model.pts_voxel_encoder.pfn_layers[0]
+    layer.norm = nn.GroupNorm(4, layer.norm.num_features)
+    assert len(channel_groups(model)) == before - 1
+
+
 def test_a_detector_with_further_parts_keeps_its_order(monkeypatch):
     said = []
     monkeypatch.setattr('mmdistill3d.init_hook.print_log', lambda text, **_: said.append(text))
@@ -109,11 +131,11 @@ def test_a_detector_with_further_parts_keeps_its_order(monkeypatch):
     with pytest.raises(ValueError, match=r"VoxelNet has \['roi_head'\] beside "):
         channel_groups(model)
     with pytest.raises(ValueError, match=r"what its \['roi_head'\] read: take channels='first'"):
-        Det3DInitHook(channels='important').source(model)
-    assert Det3DInitHook().source(model) is model
+        Det3DInitHook(channels='important').source(model, model)
+    assert Det3DInitHook().source(model, model) is model
     assert 'channels are taken in their order, as it is not known of VoxelNet what' in said[0]
     strangers = nn.ModuleDict(dict(backbone=nn.Conv2d(3, 4, 1)))
     with pytest.raises(ValueError, match='ModuleDict who reads the channels of its parts'):
-        Det3DInitHook(channels='important').source(strangers)
+        Det3DInitHook(channels='important').source(strangers, strangers)
     with pytest.raises(ValueError, match="None, 'first' or 'important', not 'best'"):
         Det3DInitHook(channels='best')

@@ -92,7 +92,8 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
     planned: list[Run] = []
     while True:
         runs = protocol.runs(args.work_dir)
-        stages = [stage(item, args) for item in runs]
+        timed = protocol.timed_runs()
+        stages = [stage(item, args, item.name not in timed) for item in runs]
         state_dir = args.work_dir / 'stages'
         pipeline = Pipeline(stages, state_dir, args.parallel, env={'PYTHONUNBUFFERED': '1'})
         if args.report_only or len(runs) == len(planned):
@@ -105,7 +106,7 @@ def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:
         planned = runs
 
 
-def stage(item: Run, args: argparse.Namespace) -> Stage:
+def stage(item: Run, args: argparse.Namespace, may_cache: bool) -> Stage:
     """One training run with its validation at the end, from a config of its own."""
     folder = args.work_dir / item.name
     cfg = Config.fromfile(item.row.config, import_custom_modules=False)
@@ -114,7 +115,9 @@ def stage(item: Run, args: argparse.Namespace) -> Stage:
         old, new = cfg.data_root.rstrip('/'), args.data_root.rstrip('/')
         cfg.merge_from_dict(moved_paths(cfg.to_dict(), old, new))
     content = text = cfg.pretty_text  # by which a run is known
-    if args.teacher_cache and 'teacher' in cfg.model:  # which changes nothing of the result
+    if (
+        args.teacher_cache and may_cache and 'teacher' in cfg.model
+    ):  # which changes nothing of the result
         cfg.model.teacher.cache = str(args.teacher_cache)
         text = cfg.pretty_text
     config = args.work_dir / 'configs' / f'{item.name}.py'

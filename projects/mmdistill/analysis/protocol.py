@@ -170,6 +170,11 @@ class Protocol:
         teachers = {row.teacher for row in self.rows}
         return sorted(runs, key=lambda run: run.row.name not in teachers)
 
+    def timed_runs(self) -> set[str]:
+        """Names of the runs whose steps say how long others train: those use no teacher cache."""
+        rows = {name for row in self.rows for name in (row.as_long_as, row.instead_of) if name}
+        return {run_name(name, self.seeds[0]) for name in rows}
+
     def _seeds(self, row: Row) -> Sequence[int]:
         return self.seeds if row.seeds is None else row.seeds
 
@@ -317,9 +322,11 @@ def training_seconds(folder: Path) -> float:
 
 
 def reads_cache(folder: Path) -> bool:
-    """Whether a run took the teacher's answers from a cache, by the config that it left behind."""
-    configs = [Config.fromfile(path, import_custom_modules=False) for path in folder.glob('*.py')]
-    return any(cfg.model.get('teacher', {}).get('cache') is not None for cfg in configs)
+    """Whether a run took the teacher's answers from a cache, by the configs that it left behind."""
+    paths = folder.glob('*/vis_data/config.py')  # of each start
+    models = [Config.fromfile(path, import_custom_modules=False).model for path in paths]
+    teachers = [t for m in models for t in (m.get('teacher', {}), *m.get('teachers', {}).values())]
+    return any(teacher.get('cache') is not None for teacher in teachers)
 
 
 def _step_times(folder: Path) -> list[float]:

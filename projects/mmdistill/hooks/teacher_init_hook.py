@@ -99,15 +99,15 @@ class TeacherInitHook(Hook):
         config = dict.fromkeys(self.exclude, 'excluded by the config')
         return inherit(
             distiller.student,
-            self.source(teacher.model),
+            self.source(distiller.student, teacher.model),
             grouped_inputs={**derived.get('grouped_inputs', {}), **self.grouped_inputs},
             names={**derived.get('names', {}), **self.names},
             exclude={**derived.get('exclude', {}), **config},
             outputs=derived.get('outputs', {}),
         )
 
-    def source(self, teacher: nn.Module) -> nn.Module:
-        """Return the model whose first channels the student gets; here the teacher itself."""
+    def source(self, student: nn.Module, teacher: nn.Module) -> nn.Module:
+        """Return the model whose first channels a student gets; here the teacher itself."""
         return teacher
 
     def correspondence(self, student: nn.Module, teacher: nn.Module) -> dict[str, Any]:

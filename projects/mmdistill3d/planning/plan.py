@@ -82,11 +82,12 @@ def make_plan(pair: Pair, recipe: str) -> Plan:
             plan.links.append(suggestion)
         else:
             plan.left.append((*suggestion.layers, why))
+    plan.inherits, plan.start = _start(plan)
+    _leave_features(plan)
     plan.left += list(_not_linked(plan))
     if not plan.links:
         reasons = [f'  {student} <- {teacher}: {why}' for student, teacher, why in plan.left]
         raise ValueError('\n'.join([f'no link of the recipe {recipe!r} fits this pair:', *reasons]))
-    plan.inherits, plan.start = _start(plan)
     return plan
 
 
@@ -161,6 +162,19 @@ def _other_axes(student: Layer, teacher: Layer) -> str | None:
         "the cells off MMDetection3D's sparse encoder to join them: do it by hand, with a "
         'TransposeConnector and a RangeConnector'
     )
+
+
+def _leave_features(plan: Plan) -> None:
+    """Leave features out where the heads are enough for a student that starts from the teacher."""
+    family, head = plan.pair.student.family, plan.pair.student.part('bbox_head')
+    answers = [link for link in plan.links if head and link.layers[0].startswith(head)]
+    if not (plan.inherits and answers and family is not None and family.sufficient):
+        return
+    why = (
+        'behind the start, and beside what the heads answer, features were measured to add nothing'
+    )
+    plan.left += [(*link.layers, why) for link in plan.links if link not in answers]
+    plan.links = answers
 
 
 def _not_linked(plan: Plan) -> Iterator[tuple[str, str, str]]:

@@ -23,11 +23,8 @@ def response(pair: Pair) -> list[Suggestion]:
 
 
 def best(pair: Pair) -> list[Suggestion]:
-    """What the heads answer; features where objects are, unless start and heads say it all."""
-    answers = response(pair)
-    if answers and pair.student.family.sufficient and other_parts(pair) is None:
-        return answers
-    return [*answers, *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
+    """What the heads answer, and features where objects are."""
+    return [*response(pair), *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
 
 
 def features(pair: Pair) -> list[Suggestion]:

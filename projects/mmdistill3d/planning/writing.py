@@ -11,7 +11,6 @@ from mmengine.config import Config
 
 from mmdistill.apis.checks import REPOSITORY
 from mmdistill3d.planning.plan import INIT_HOOK, Plan
-from mmdistill3d.planning.recipes import RECIPES
 
 HOOKS_FILE = REPOSITORY / 'configs' / '_base_' / 'distill' / 'hooks.py'
 PLAIN_IMPORTS = ['bevfusion', 'mmdistill']  # as the plain configs of this repository
@@ -32,12 +31,10 @@ def distillation_config(
         command: Named in the file's head.
     """
     names = [type(side.model).__name__ for side in (plan.pair.student, plan.pair.teacher)]
-    what = RECIPES[plan.recipe].__doc__.partition('\n')[0]
-    what = what[0].lower() + what[1:]
     model = plan.model(student, dict(teacher))
     bases = [os.path.relpath(HOOKS_FILE, out.parent), base_name(student, out)]
     lines = [
-        f'# {names[0]} taught by {names[1]}: {what}',
+        f'# {names[0]} taught by {names[1]}, recipe {plan.recipe}.',
         f'# Written by {command}; from here on it is a config like any other.',
         *laid_out('_base_ = ', bases),
         f'custom_imports = dict(imports={_imports(cfg)}, allow_failed_imports=False)',

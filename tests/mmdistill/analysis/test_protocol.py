@@ -119,10 +119,13 @@ def test_the_time_of_a_run_that_read_the_teachers_cache_is_not_its_own(protocol,
     for name in ('alone_seed0', 'linked_seed0', 'linked_seed1'):
         write_log(tmp_path / name, {'mAP': 0.5}, step_s=3.0)
     for name in ('linked_seed0', 'linked_seed1'):
-        (tmp_path / name / f'{name}.py').write_text("model = dict(teacher=dict(cache='a/folder'))")
+        config = tmp_path / name / '20250101_000000' / 'vis_data' / 'config.py'
+        config.write_text("model = dict(teacher=dict(cache='a/folder'))")
+    assert protocol.timed_runs() == {'alone_seed0', 'linked_seed0'}
     with pytest.raises(ValueError, match='linked_seed0 read its teacher.*without --teacher-cache'):
         protocol.runs(tmp_path)
-    (tmp_path / 'linked_seed0' / 'linked_seed0.py').write_text('model = dict(teacher=dict())')
+    config = tmp_path / 'linked_seed0' / '20250101_000000' / 'vis_data' / 'config.py'
+    config.write_text('model = dict(teacher=dict())')
     runs = [run for run in protocol.runs(tmp_path) if run.row.name == 'linked']
     assert gather(protocol, runs, tmp_path)[0]['minutes'] == pytest.approx(1.0)
     (row,) = gather(protocol, runs[1:], tmp_path)
