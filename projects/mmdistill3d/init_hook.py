@@ -84,7 +84,7 @@ class Det3DInitHook(TeacherInitHook):
                 raise ValueError(f"{why}: take channels='first'")
             print_log(f'channels are taken in their order, as {why}', logger='current')
             return teacher
-        groups = [group for group in groups if _is_narrower(student, teacher, group)]
+        groups = [group for group in groups if not _is_whole(student, teacher, group)]
         if not groups:
             return teacher
         teacher = copy.deepcopy(teacher)
@@ -118,11 +118,14 @@ class Det3DInitHook(TeacherInitHook):
         return derived
 
 
-def _is_narrower(student: nn.Module, teacher: nn.Module, group: ChannelGroup) -> bool:
-    """Whether a student has fewer channels than a group of its teacher's."""
+def _is_whole(student: nn.Module, teacher: nn.Module, group: ChannelGroup) -> bool:
+    """Whether a student writes as many channels as a group of its teacher's has.
+
+    Where it lacks all of the group's writers, it still may read a part of the channels.
+    """
     mine, theirs = dict(student.named_modules()), dict(teacher.named_modules())
     return any(
-        len(mine[writer.norm].weight) < len(theirs[writer.norm].weight)
+        len(mine[writer.norm].weight) == len(theirs[writer.norm].weight)
         for writer in group.writers
         if is_norm(mine.get(writer.norm))
     )

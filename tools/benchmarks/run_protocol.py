@@ -115,9 +115,7 @@ def stage(item: Run, args: argparse.Namespace, may_cache: bool) -> Stage:
         old, new = cfg.data_root.rstrip('/'), args.data_root.rstrip('/')
         cfg.merge_from_dict(moved_paths(cfg.to_dict(), old, new))
     content = text = cfg.pretty_text  # by which a run is known
-    if (
-        args.teacher_cache and may_cache and 'teacher' in cfg.model
-    ):  # which changes nothing of the result
+    if args.teacher_cache and may_cache and 'teacher' in cfg.model:  # the result is the same
         cfg.model.teacher.cache = str(args.teacher_cache)
         text = cfg.pretty_text
     config = args.work_dir / 'configs' / f'{item.name}.py'

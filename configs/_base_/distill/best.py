@@ -1,6 +1,6 @@
 # The best recipe for BEVFusion detectors of any width and voxel size, beside a start from the
 # teacher's weights: its object queries, of those about nothing, too. Heatmaps and the neck's features
-# beside sure queries gained less than these alone.
+# were not measured beside these; beside sure queries, from the first channels, they gained nothing.
 links = dict(  # becomes model.links
     transfusion_kd=dict(
         student='bbox_head[0][0]',

@@ -38,8 +38,8 @@ class Family:
         name: How it is called.
         marks: Attributes by which a head of it is known.
         suggest: The links between two such heads, given their names in student and teacher.
-        sufficient: Whether links of features beside them were measured to gain nothing, behind a
-            start from the teacher's weights.
+        sufficient: Whether the best recipe links them alone, behind a start from the teacher's
+            weights.
     """
 
     name: str

@@ -170,9 +170,7 @@ def _leave_features(plan: Plan) -> None:
     answers = [link for link in plan.links if head and link.layers[0].startswith(head)]
     if not (plan.inherits and answers and family is not None and family.sufficient):
         return
-    why = (
-        'behind the start, and beside what the heads answer, features were measured to add nothing'
-    )
+    why = f'behind the start the recipe {plan.recipe} links what these heads answer alone'
     plan.left += [(*link.layers, why) for link in plan.links if link not in answers]
     plan.links = answers
 

@@ -47,7 +47,7 @@ def test_the_mini_pair_is_written_as_by_hand(tmp_path):
         crd=['neck_crd', 'neck_attention', 'neck_feature'],
     )
     left = {student: why for student, _, why in prepared.plan.left}
-    assert 'features were measured to add nothing' in left['pts_neck[0]']
+    assert 'links what these heads answer alone' in left['pts_neck[0]']
     backbone = prepared.plan.pair.student.model.pts_backbone
     backbone.__class__ = type('OtherBackbone', (type(backbone),), {})
     plan = make_plan(prepared.plan.pair, 'best')  # without the start features help
