@@ -101,10 +101,12 @@ class WeightlessAttention(MultiheadAttention):
     ) -> Tensor:
         """Attend, batch first: every tensor is (B, number, C); returns (B, queries, C)."""
         drops = self.training and self.attn.dropout > 0
+        # Frozen weights, as of a teacher, torch would apply to a view of another layout by one
+        # product for each cell: twice the layer's time at full size.
         out, _ = self.attn(
-            (query + query_pos).transpose(0, 1),
-            (key + key_pos).transpose(0, 1),
-            value.transpose(0, 1),
+            (query + query_pos).transpose(0, 1).contiguous(),
+            (key + key_pos).transpose(0, 1).contiguous(),
+            value.transpose(0, 1).contiguous(),
             attn_mask=attn_mask,
             key_padding_mask=key_padding_mask,
             need_weights=drops and not query.is_cuda,

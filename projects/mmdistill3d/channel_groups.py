@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from mmcv.cnn import ConvModule
 from mmdet3d.models.backbones import SECOND
-from mmdet3d.models.middle_encoders import PointPillarsScatter
 from mmdet3d.models.necks import SECONDFPN
 from mmdet3d.models.voxel_encoders import PillarFeatureNet
 from spconv.pytorch import SparseModule, SparseSequential
@@ -22,9 +21,10 @@ from mmdistill3d.parts import (
     part_of,
     readers_of_neck,
 )
-from mmdistill3d.reading import is_sparse_encoder
 
 _PARTS = ('voxel_encoder', 'middle_encoder', 'backbone', 'neck', 'bbox_head')
+# Whose ``forward`` reads channels layer by layer; a class of another ``forward`` may read any.
+_SPARSE_ENCODERS = ('SparseEncoder', 'PortableSparseEncoder', 'BEVFusionSparseEncoder')
 # Of one channel at a time.
 _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Identity, nn.Dropout)
 
@@ -143,7 +143,7 @@ def _map(model: nn.Module, walk: _Walk) -> _Channels:
     name, encoder = part_of(model, 'middle_encoder')
     rows = ('conv_input', 'encoder_layers', 'conv_out')
     if (
-        is_sparse_encoder(encoder)
+        _defines_forward(encoder) in _SPARSE_ENCODERS
         and not getattr(encoder, 'return_middle_feats', False)
         and {key for key, _ in encoder.named_children()} == {*rows}  # no further layer reads stages
     ):
@@ -153,13 +153,18 @@ def _map(model: nn.Module, walk: _Walk) -> _Channels:
         return channels
     name, pillars = part_of(model, 'voxel_encoder')
     if (
-        isinstance(encoder, PointPillarsScatter)
+        _defines_forward(encoder) == 'PointPillarsScatter'
         and type(pillars) is PillarFeatureNet
         and len(pillars.pfn_layers) == 1
         and is_norm(pillars.pfn_layers[0].norm)
     ):
         return walk.start(f'{name}.pfn_layers.0.linear', f'{name}.pfn_layers.0.norm')
     return _Channels()
+
+
+def _defines_forward(module: nn.Module | None) -> str | None:
+    """Name of the class, among a module's bases, that says what it computes."""
+    return next((base.__name__ for base in type(module).__mro__ if 'forward' in vars(base)), None)
 
 
 def _backbone(model: nn.Module, walk: _Walk, channels: _Channels) -> list[_Channels]:
@@ -183,11 +188,9 @@ def _neck(model: nn.Module, walk: _Walk, stages: list[_Channels]) -> None:
             channels.writers.clear()  # read by a part of another kind
         return
     prefix, head = part_of(model, 'bbox_head')
-    start, readers = 0, readers_of_neck(model)
+    start, readers, width = 0, readers_of_neck(model), sum(neck_widths(model))
     if head is None or any(
-        isinstance(layer, nn.Conv2d) and layer.in_channels == sum(neck_widths(model))
-        for key, layer in head.named_modules()
-        if key not in readers
+        key not in readers and _reads_maps_of(width, layer) for key, layer in head.named_modules()
     ):
         readers = []  # further layers may read the neck
     for number, (channels, width) in enumerate(zip(stages, neck_widths(model), strict=True)):
@@ -195,6 +198,13 @@ def _neck(model: nn.Module, walk: _Walk, stages: list[_Channels]) -> None:
         behind = walk.through(channels, path, neck.deblocks[number])
         behind.readers += [Reader(f'{prefix}.{reader}', start) for reader in readers]
         start += width
+
+
+def _reads_maps_of(width: int, layer: nn.Module) -> bool:
+    """Whether it is a convolution, maybe a deformable one, of maps of so many channels."""
+    weight = getattr(layer, 'weight', None)
+    is_conv2d = isinstance(weight, nn.Parameter) and weight.dim() == 4
+    return is_conv2d and getattr(layer, 'in_channels', None) == width
 
 
 def _branches(model: nn.Module, walk: _Walk) -> None:

@@ -93,11 +93,6 @@ def bev_encoder(model: nn.Module) -> nn.Module | None:
     return None
 
 
-def is_sparse_encoder(encoder: nn.Module | None) -> bool:
-    """Whether a part is ``SparseEncoder`` or BEVFusion's, which have the same layers."""
-    return isinstance(encoder, SparseEncoder) or _is_bevfusions(encoder)
-
-
 def _is_bevfusions(encoder: nn.Module | None) -> bool:
     return any(base.__name__ in _XY_ENCODERS for base in type(encoder).__mro__)
 
