@@ -1,4 +1,5 @@
-# What does CRD add to the best recipe of SECOND? Each form on top of the same start and links.
+# What does CRD add to the best recipe of SECOND, each form on top of the same start and links? And
+# to a student alone, which starts from random weights?
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/second_kitti_mini_crd.py
 # Runs that second_kitti_mini.py has made already are not made again.
 _base_ = ['second_kitti_mini.py']
@@ -18,23 +19,41 @@ def with_crd(name, label, **loss):
     }
 
 
+def alone(row):
+    """CRD of a row as the only link, behind a random start."""
+    (link,) = row['options'].values()
+    without = {f'model.links.{name}': None for name in ('head_kd', 'neck_feature')}
+    return {
+        **row,
+        'name': row['name'].replace('crd', 'alone_crd'),
+        'label': row['label'].replace('and', 'alone, and'),
+        'options': {'custom_hooks': _base_.distill_hooks, **without, 'model.links.crd': link},
+        'against': ['second_alone'],
+    }
+
+
 few = dict(num_negatives=512)
+forms = [
+    with_crd(
+        'crd_scene', 'and CRD of scenes', projector=dict(pool='avg+max'), memory=few,
+        loss_weight=0.15,
+    ),
+    with_crd(
+        'crd_cell', 'and CRD of cells', granularity=dict(type='cell', grid=(8, 8)), memory=few,
+        loss_weight=0.45,
+    ),
+    with_crd(
+        'crd_object', 'and CRD of objects', granularity='object',
+        memory=dict(queue_length=256, **few), loss_weight=0.23,
+    ),
+]  # fmt: skip
 protocol = dict(
     rows=[
         by_name['second_teacher'],
         {**best, 'against': []},
-        with_crd(
-            'crd_scene', 'and CRD of scenes', projector=dict(pool='avg+max'), memory=few,
-            loss_weight=0.15,
-        ),
-        with_crd(
-            'crd_cell', 'and CRD of cells', granularity=dict(type='cell', grid=(8, 8)), memory=few,
-            loss_weight=0.45,
-        ),
-        with_crd(
-            'crd_object', 'and CRD of objects', granularity='object',
-            memory=dict(queue_length=256, **few), loss_weight=0.23,
-        ),
+        *forms,
+        by_name['second_alone'],
+        *map(alone, forms),
     ],
-)  # fmt: skip
-del with_crd, few, best, by_name
+)
+del with_crd, alone, few, forms, best, by_name
