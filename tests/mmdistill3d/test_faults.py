@@ -68,16 +68,16 @@ def test_truncated_checkpoint(distill_model, teacher_model, teacher_file):
 
 
 def test_nan_in_a_teacher_feature(distill_model, batch):
-    distill_model.links = dict(neck_crd=distill_model.links.neck_crd)
+    distill_model.links = dict(crd=dict(distill_model.links.backbone_crd, weight=1))
     distiller = build(distill_model)
 
     def spoil(_module, _args, output):
-        output[0][1, 0, 3, 3] = torch.nan
+        output[1][1, 0, 3, 3] = torch.nan
         return output
 
-    distiller.teachers['teacher'].model.pts_neck.register_forward_hook(spoil)
+    distiller.teachers['teacher'].model.pts_backbone.register_forward_hook(spoil)
     total, gradients_are_finite = step(distiller, batch)
-    memory = distiller.links['neck_crd'].loss.memory
+    memory = distiller.links['crd'].loss.memory
     assert total.isfinite() and gradients_are_finite
     assert memory.num_skipped == 1
     assert memory.teacher_bank.isfinite().all() and memory.student_bank.isfinite().all()
