@@ -36,6 +36,21 @@ model = dict(
             ),
             **neck,
         ),
+        # Objects told apart from all others, those of their class included; the teacher's embedding
+        # is its features themselves, 128 channels. For students that start from random weights.
+        crd_object_fixed=dict(
+            weight=0,
+            loss=dict(
+                type='CRDLoss',
+                granularity='object',
+                embed_dims=128,
+                projector=dict(pool='avg'),
+                teacher_projector=dict(type='CentredProjector'),
+                memory=dict(num_negatives=512, negatives='all', temperature=0.2),
+                loss_weight=0.2,
+            ),
+            **neck,
+        ),
         # CRD of object queries: what the heads read box and class from, of the same object.
         crd_query=dict(
             student='bbox_head[0][0]',

@@ -15,7 +15,9 @@ losses = dict(  # by file; the first of a file is on in it, the others off
         *('heatmap_kd', 'heatmap_kd_masked', 'transfusion_kd', 'transfusion_kd_sure'),
         *('kd', 'logit_standard_kd', 'dkd', 'dist'),
     ],
-    contrastive=['crd', 'crd_cell', 'crd_object', 'crd_query', 'object_contrast'],
+    contrastive=[
+        *('crd', 'crd_cell', 'crd_object', 'crd_object_fixed', 'crd_query', 'object_contrast')
+    ],
 )
 
 

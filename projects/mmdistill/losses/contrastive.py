@@ -33,6 +33,11 @@ class CRDLoss(EmbeddingLoss):
         loss=dict(type='CRDLoss', loss_weight=0.05, memory=dict(num_negatives=4096))
         loss=dict(type='CRDLoss', loss_weight=0.05, granularity=dict(type='cell', grid=(8, 8)))
         loss=dict(type='CRDLoss', loss_weight=0.05, granularity='object')
+        loss=dict(
+            type='CRDLoss', loss_weight=0.2, granularity='object',
+            embed_dims=512,  # the teacher's channels, which are its embedding
+            projector=dict(pool='avg'), teacher_projector=dict(type='CentredProjector'),
+            memory=dict(negatives='all', temperature=0.2))
 
     Args:
         student_channels: Channels of the student's feature; read from the layer.
