@@ -61,7 +61,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('protocol', type=Path, help='config file with `protocol`')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/protocol'))
-    parser.add_argument('--seeds', type=int, nargs='+', help="instead of the protocol's")
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', help="instead of the protocol's; teachers' stay"
+    )
     parser.add_argument('--epochs', type=int, help='of every run: a short try')
     parser.add_argument('--data-root', help='folder of the data set that all rows read')
     parser.add_argument('--parallel', type=int, default=min(2, os.cpu_count() or 1))
@@ -76,8 +78,11 @@ def parse_args() -> argparse.Namespace:
 def shortened(protocol: Protocol, args: argparse.Namespace) -> Protocol:
     """The protocol with the seeds and the length of the command line."""
     if args.seeds is not None:
+        teachers = {row.teacher for row in protocol.rows}  # keep theirs: others are other teachers
         rows = [
-            row if row.seeds is None else replace(row, seeds=args.seeds[: len(row.seeds)])
+            row
+            if row.seeds is None or row.name in teachers
+            else replace(row, seeds=[seed for seed in row.seeds if seed in args.seeds])
             for row in protocol.rows
         ]
         protocol = replace(protocol, seeds=args.seeds, rows=rows)

@@ -1,78 +1,38 @@
-# What does CRD add to the best recipe of SECOND, each form on top of the same start and links? To a
-# student alone, which starts from random weights, or with these links? And to one that is started,
-# without other links?
+# What does CRD add to a SECOND student that starts from random weights, alone or with links? To one
+# that is started, and to the best recipe?
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/second_kitti_mini_crd.py
 # Runs that second_kitti_mini.py has made already are not made again.
-_base_ = ['second_kitti_mini.py']
+_base_ = ['second_kitti_mini.py', '_base_/crd_forms.py']
 by_name = {row['name']: row for row in _base_.protocol.rows}
+forms = _base_.crd_forms
 best = by_name['second_important_links']
-alone, links = by_name['second_alone'], by_name['second_links']
-started = by_name['second_started_important']
+random = dict(custom_hooks=_base_.distill_hooks)  # no start from the teacher's weights
+only = {'model.links.head_kd': None, 'model.links.neck_feature': None}
 
 
-def with_crd(name, label, **loss):
-    """The best recipe, and CRD between the maps of the necks."""
-    link = dict(student='neck[0]', teacher='neck[0]', loss=dict(type='CRDLoss', **loss))
+def with_crd(control, form, **options):
+    """A control with CRD: the best recipe, and what makes the control of it."""
+    link = dict(student='neck[0]', teacher='neck[0]', loss=forms[form]['loss'])
     return {
         **best,
-        'name': f'second_{name}',
-        'label': label,
-        'options': {f'model.links.{name}': link},
-        'against': ['second_important_links'],
+        'name': f'{control}_{form}',
+        'label': f'{by_name[control]["label"]}, and {forms[form]["label"]}',
+        'options': {**options, 'model.links.crd': link},
+        'against': [control],
     }
 
 
-def on_top_of(control, row, only=True, **options):
-    """CRD of a row on top of a control, as the only link or beside the others."""
-    (link,) = row['options'].values()
-    others = {f'model.links.{name}': None for name in ('head_kd', 'neck_feature') if only}
-    return {
-        **row,
-        'name': row['name'].replace('second', control['name']),
-        'label': f'{control["label"]}, {row["label"]}',
-        'options': {**options, **others, 'model.links.crd': link},
-        'against': [control['name']],
-    }
-
-
-few = dict(num_negatives=512)
-forms = [
-    with_crd(
-        'crd_scene', 'and CRD of scenes', projector=dict(pool='avg+max'), memory=few,
-        loss_weight=0.15,
-    ),
-    with_crd(
-        'crd_cell', 'and CRD of cells', granularity=dict(type='cell', grid=(8, 8)), memory=few,
-        loss_weight=0.45,
-    ),
-    with_crd(
-        'crd_object', 'and CRD of objects', granularity='object',
-        memory=dict(queue_length=256, **few), loss_weight=0.23,
-    ),
-    with_crd(
-        'crd_fixed', 'and CRD of objects, the teacher fixed', granularity='object', embed_dims=128,
-        projector=dict(pool='avg'), teacher_projector=dict(type='CentredProjector'),
-        memory=dict(queue_length=256, temperature=0.2, **few), loss_weight=0.2,
-    ),
-    with_crd(
-        'crd_instance', 'and CRD of objects among all others, the teacher fixed',
-        granularity='object', embed_dims=128, projector=dict(pool='avg'),
-        teacher_projector=dict(type='CentredProjector'), loss_weight=0.2,
-        memory=dict(queue_length=256, temperature=0.2, negatives='all', **few),
-    ),
-]  # fmt: skip
-random_start = dict(custom_hooks=_base_.distill_hooks)
 protocol = dict(
     rows=[
         by_name['second_teacher'],
-        alone,
-        *[on_top_of(alone, form, **random_start) for form in forms],
-        {**links, 'against': []},
-        on_top_of(links, forms[-1], only=False, **random_start),
-        {**started, 'against': []},
-        *[on_top_of(started, form) for form in forms[-2:]],
+        by_name['second_alone'],
+        *[with_crd('second_alone', form, **random, **only) for form in forms],
+        {**by_name['second_links'], 'against': []},
+        with_crd('second_links', 'crd_all', **random),
+        {**by_name['second_started_important'], 'against': []},
+        *[with_crd('second_started_important', form, **only) for form in ('crd_fixed', 'crd_all')],
         {**best, 'against': []},
-        *forms,
+        *[with_crd('second_important_links', form) for form in forms],
     ],
 )
-del with_crd, on_top_of, few, forms, random_start, best, alone, links, started, by_name
+del with_crd, by_name, forms, best, random, only

@@ -1,6 +1,20 @@
 # The same question where all train more than twice as long: the teacher for 20 epochs, students for 10.
+# And one of CRD, of the form that gains most in few epochs.
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/second_kitti_mini_long.py
-_base_ = ['second_kitti_mini.py']
+_base_ = ['second_kitti_mini.py', '_base_/crd_forms.py']
+rows = {row['name']: row for row in _base_.protocol.rows}
+crd_all = _base_.crd_forms['crd_all']
+with_crd = {
+    **rows['second_links'],
+    'name': 'second_alone_crd_all',
+    'label': f'alone, and {crd_all["label"]}',
+    'options': {
+        **rows['second_links']['options'],
+        'model.links.head_kd': None,
+        'model.links.neck_feature': None,
+        'model.links.crd': dict(student='neck[0]', teacher='neck[0]', loss=crd_all['loss']),
+    },
+}
 
 
 def longer(row):
@@ -13,5 +27,7 @@ def longer(row):
     return {**row, **renamed}
 
 
-protocol = dict(epochs=10, seeds=[0, 1, 2], rows=[longer(row) for row in _base_.protocol.rows])
-del longer
+protocol = dict(
+    epochs=10, seeds=[0, 1, 2], rows=[longer(row) for row in (*rows.values(), with_crd)]
+)
+del longer, rows, crd_all, with_crd

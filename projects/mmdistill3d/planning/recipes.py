@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmdistill.reading import Layer
+from mmdistill3d.classes import num_classes
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.pair import PARTS, Pair
 from mmdistill3d.reading import xy_of
@@ -42,25 +43,21 @@ def features(pair: Pair) -> list[Suggestion]:
 
 
 def crd(pair: Pair) -> list[Suggestion]:
-    """Contrast of whole scenes (CRD), beside an attention and a feature loss."""
+    """Contrast of objects (CRD) where boxes can be found on the maps, else of whole scenes.
+
+    Beside an attention and a feature loss.
+    """
     found = finest(pair)
     if found is None:
         return []
     name, student, teacher = found
     layers = _joined(pair, student, teacher)
     widths = {} if pair.reads_shapes else _widths(student, teacher, *CRD_WIDTHS)
-    loss = dict(
-        type='CRDLoss',
-        **widths,
-        projector=dict(pool='avg+max'),
-        memory=dict(num_negatives=4096),
-        loss_weight=0.1,
-    )
+    places = student.range is not None and teacher.range is not None
+    reason, loss = _objects(pair, teacher) if places else _scenes()
     return [
         Suggestion(
-            f'{name}_crd',
-            "A scene looks as it does to the teacher, and unlike the data set's other scenes.",
-            dict(**layers, loss=loss),
+            f'{name}_crd', reason, dict(**layers, loss=dict(type='CRDLoss', **widths, **loss))
         ),
         Suggestion(
             f'{name}_attention',
@@ -69,6 +66,27 @@ def crd(pair: Pair) -> list[Suggestion]:
         ),
         *_feature(pair, 'FitNetLoss', 4.0, reason='What the channels hold, in every cell.'),
     ]
+
+
+def _objects(pair: Pair, teacher: Layer) -> tuple[str, dict[str, Any]]:
+    """CRD of objects, the teacher's embedding being its features themselves."""
+    number = num_classes(pair.student.head)
+    more = {} if number is None else dict(num_classes=number)
+    loss = dict(
+        granularity=dict(type='object', **more),
+        embed_dims=teacher.channels,
+        projector=dict(pool='avg'),
+        teacher_projector=dict(type='CentredProjector'),
+        memory=dict(num_negatives=512, negatives='all', temperature=0.2),
+        loss_weight=0.2,
+    )
+    return 'An object looks as it does to the teacher, and unlike all other objects.', loss
+
+
+def _scenes() -> tuple[str, dict[str, Any]]:
+    """CRD of whole scenes, which reads no boxes."""
+    loss = dict(projector=dict(pool='avg+max'), memory=dict(num_negatives=4096), loss_weight=0.1)
+    return "A scene looks as it does to the teacher, and unlike the data set's other scenes.", loss
 
 
 RECIPES: dict[str, Callable[[Pair], list[Suggestion]]] = dict(

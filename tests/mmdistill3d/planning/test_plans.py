@@ -46,6 +46,12 @@ def test_the_mini_pair_is_written_as_by_hand(tmp_path):
         features=['neck_channel', 'neck_feature'],
         crd=['neck_crd', 'neck_attention', 'neck_feature'],
     )
+    (contrast, *_) = make_plan(prepared.plan.pair, 'crd').links
+    by_hand = Config.fromfile('configs/distill/bevfusion_crd_mini.py').model.links.neck_crd.loss
+    assert contrast.config['loss'] == {
+        **by_hand.to_dict(),
+        'granularity': dict(type='object', num_classes=10),
+    }
     left = {student: why for student, _, why in prepared.plan.left}
     assert 'links what these heads answer alone' in left['pts_neck[0]']
     backbone = prepared.plan.pair.student.model.pts_backbone
@@ -106,6 +112,8 @@ def test_heads_of_other_anchors_are_not_linked_and_widths_are_written_for_sparse
     )
     assert link.config['teacher_connector']['size'] == (248, 216)
     assert 'both heads need the same anchors' in plan.left[0][2]
+    loss = make_plan(pair, 'crd').links[0].config['loss']
+    assert (loss['embed_dims'], loss['granularity']['num_classes']) == (512, 3)
 
 
 def test_detectors_that_see_different_ground_are_refused(tmp_path, random_weights, repository):
