@@ -48,7 +48,8 @@ def main() -> int:
         recipe=args.recipe,
         out=args.out,
         overwrite=args.overwrite,
-        calibrate=args.batches if args.calibrate else 0,
+        calibrate=0 if args.calibrate is None else args.batches,
+        calibrate_at=args.calibrate or None,
     )
     with end_with_a_sentence():
         prepared = prepare(request, say=lambda text: print(f'{text}\n', flush=True))
@@ -88,7 +89,12 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument('--out', type=Path, help='config to write, below configs/ for example')
     parser.add_argument('--overwrite', action='store_true', help='write over a file that is there')
     parser.add_argument(
-        '--calibrate', action='store_true', help="set the links' weights by their gradients"
+        '--calibrate',
+        nargs='?',
+        const='',
+        metavar='STUDENT',
+        help="set the links' weights by their gradients where the run begins, or at this "
+        'checkpoint of a trained student',
     )
     parser.add_argument('--batches', type=int, default=4, help='on so many training batches')
     parser.add_argument('--preflight', action='store_true', help='then check that it will train')

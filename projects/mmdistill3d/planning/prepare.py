@@ -40,6 +40,7 @@ class Request:
         out: Config to write.
         overwrite: Whether it may be there.
         calibrate: Batches on which the links' weights are measured; 0 leaves the recipe's.
+        calibrate_at: Checkpoint of a trained student to measure at; None for the run's beginning.
     """
 
     teacher: str
@@ -51,6 +52,7 @@ class Request:
     out: Path | None = None
     overwrite: bool = False
     calibrate: int = 0
+    calibrate_at: str | None = None
 
     @property
     def base(self) -> str:
@@ -71,7 +73,8 @@ class Request:
     def command(self) -> str:
         """The call, as far as it says what was chosen."""
         words = ['tools/distill.py', '--recipe', self.recipe]
-        words += ['--calibrate'] if self.calibrate else []
+        if self.calibrate:
+            words += ['--calibrate', *filter(None, [self.calibrate_at])]
         return shlex.join(words)
 
 
@@ -128,7 +131,8 @@ def prepare(request: Request, say: Callable[[str], Any] = lambda text: None) -> 
     prepared = Prepared(request, plan, cfg, changes)
     tried = try_plan(plan, plan.model(cfg, prepared.teacher))
     if request.calibrate:
-        calibrate(plan, plan.model(cfg, prepared.teacher), cfg, request.calibrate)
+        model = plan.model(cfg, prepared.teacher)
+        calibrate(plan, model, cfg, request.calibrate, request.calibrate_at)
     say(tables.describe_plan(plan))
     if request.derives:
         say(tables.describe_costs(tried.student, pair.teacher.model))

@@ -24,8 +24,13 @@ def response(pair: Pair) -> list[Suggestion]:
 
 
 def best(pair: Pair) -> list[Suggestion]:
-    """What the heads answer, and features where objects are."""
-    return [*response(pair), *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
+    """What the heads answer, and features where objects are.
+
+    CRD of objects, too, where the student cannot start from the teacher's weights: behind that
+    start it gains nothing.
+    """
+    links = [*response(pair), *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
+    return links if other_parts(pair) is None else [*links, *_object_crd(pair)]
 
 
 def features(pair: Pair) -> list[Suggestion]:
@@ -43,50 +48,59 @@ def features(pair: Pair) -> list[Suggestion]:
 
 
 def crd(pair: Pair) -> list[Suggestion]:
-    """Contrast of objects (CRD) where boxes can be found on the maps, else of whole scenes.
+    """Contrast (CRD) of objects, or of scenes where it is not known where boxes lie on the maps.
 
     Beside an attention and a feature loss.
     """
     found = finest(pair)
     if found is None:
         return []
-    name, student, teacher = found
-    layers = _joined(pair, student, teacher)
-    widths = {} if pair.reads_shapes else _widths(student, teacher, *CRD_WIDTHS)
-    places = student.range is not None and teacher.range is not None
-    reason, loss = _objects(pair, teacher) if places else _scenes()
+    attention = dict(type='AttentionTransferLoss', loss_weight=6.0)
     return [
+        *(_object_crd(pair) or _scene_crd(pair)),
         Suggestion(
-            f'{name}_crd', reason, dict(**layers, loss=dict(type='CRDLoss', **widths, **loss))
-        ),
-        Suggestion(
-            f'{name}_attention',
+            f'{found[0]}_attention',
             'Where the map is active, whatever its channels hold.',
-            dict(**layers, loss=dict(type='AttentionTransferLoss', loss_weight=6.0)),
+            dict(**_joined(pair, *found[1:]), loss=attention),
         ),
         *_feature(pair, 'FitNetLoss', 4.0, reason='What the channels hold, in every cell.'),
     ]
 
 
-def _objects(pair: Pair, teacher: Layer) -> tuple[str, dict[str, Any]]:
+def _object_crd(pair: Pair) -> list[Suggestion]:
     """CRD of objects, the teacher's embedding being its features themselves."""
+    found = finest(pair)
+    if found is None or None in (found[1].range, found[2].range):
+        return []
     number = num_classes(pair.student.head)
-    more = {} if number is None else dict(num_classes=number)
-    loss = dict(
-        granularity=dict(type='object', **more),
-        embed_dims=teacher.channels,
+    return _crd(
+        pair,
+        'An object looks as it does to the teacher, and unlike all other objects.',
+        granularity=dict(type='object', **({} if number is None else dict(num_classes=number))),
+        embed_dims=found[2].channels,
         projector=dict(pool='avg'),
         teacher_projector=dict(type='CentredProjector'),
         memory=dict(num_negatives=512, negatives='all', temperature=0.2),
         loss_weight=0.2,
     )
-    return 'An object looks as it does to the teacher, and unlike all other objects.', loss
 
 
-def _scenes() -> tuple[str, dict[str, Any]]:
+def _scene_crd(pair: Pair) -> list[Suggestion]:
     """CRD of whole scenes, which reads no boxes."""
-    loss = dict(projector=dict(pool='avg+max'), memory=dict(num_negatives=4096), loss_weight=0.1)
-    return "A scene looks as it does to the teacher, and unlike the data set's other scenes.", loss
+    return _crd(
+        pair,
+        "A scene looks as it does to the teacher, and unlike the data set's other scenes.",
+        projector=dict(pool='avg+max'),
+        memory=dict(num_negatives=4096),
+        loss_weight=0.1,
+    )
+
+
+def _crd(pair: Pair, reason: str, **loss: Any) -> list[Suggestion]:
+    name, student, teacher = finest(pair)
+    widths = {} if pair.reads_shapes else _widths(student, teacher, *CRD_WIDTHS)
+    config = dict(**_joined(pair, student, teacher), loss=dict(type='CRDLoss', **widths, **loss))
+    return [Suggestion(f'{name}_crd', reason, config)]
 
 
 RECIPES: dict[str, Callable[[Pair], list[Suggestion]]] = dict(

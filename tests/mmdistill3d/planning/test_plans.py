@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmdistill.apis.preflight import Verdict, preflight
 from mmdistill.teacher import read_config
 from mmdistill3d.planning import Request, make_plan, prepare, read_pair, write
+from mmdistill3d.planning.calibrate import calibrate
 from mmdistill3d.planning.prepare import texts
 
 GOLDEN = Path(__file__).parent / 'written_best.txt'
@@ -56,8 +57,8 @@ def test_the_mini_pair_is_written_as_by_hand(tmp_path):
     assert 'links what these heads answer alone' in left['pts_neck[0]']
     backbone = prepared.plan.pair.student.model.pts_backbone
     backbone.__class__ = type('OtherBackbone', (type(backbone),), {})
-    plan = make_plan(prepared.plan.pair, 'best')  # without the start features help
-    assert [link.name for link in plan.links] == ['transfusion_kd', 'neck_feature']
+    plan = make_plan(prepared.plan.pair, 'best')  # without the start features and CRD help
+    assert [link.name for link in plan.links] == ['transfusion_kd', 'neck_feature', 'neck_crd']
     assert (plan.inherits, plan.start) == (
         False,
         "the student's backbone is OtherBackbone, the teacher's SECOND",
@@ -90,14 +91,16 @@ def test_an_anchor_head_leaves_the_boxes_for_the_mask(random_weights):
     assert [link.name for link in prepare(request).plan.links] == ['neck_channel', 'neck_feature']
 
 
-def test_between_families_features_alone_are_linked():
+def test_between_families_the_maps_are_linked():
     plan = prepare(Request(TEACHER, CHECKPOINT, CENTRE)).plan
-    assert [link.name for link in plan.links] == ['neck_feature']
+    assert [link.name for link in plan.links] == ['neck_feature', 'neck_crd']
     left = {student: why for student, _, why in plan.left}
     assert 'CenterHead (centre) and TransFusionHead (TransFusion)' in left['pts_bbox_head']
     assert not plan.inherits and 'PointPillarsScatter' in plan.start
     with pytest.raises(ValueError, match="no link of the recipe 'response' fits this pair"):
         make_plan(plan.pair, 'response')
+    with pytest.raises(ValueError, match='begins at random weights.*--calibrate STUDENT.pth'):
+        calibrate(plan, {}, read_config(CENTRE, 'student'))
 
 
 def test_heads_of_other_anchors_are_not_linked_and_widths_are_written_for_sparse_encoders(
@@ -106,7 +109,7 @@ def test_heads_of_other_anchors_are_not_linked_and_widths_are_written_for_sparse
     second = 'mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py'
     pair = read_pair(read_config(KITTI, 'student'), KITTI, second, random_weights(second))
     plan = make_plan(pair, 'best')
-    (link,) = plan.links
+    link = plan.links[0]
     assert link.config['student_connector'] == dict(
         type='ConvConnector', in_channels=384, out_channels=512
     )
