@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
@@ -17,6 +21,9 @@ from mmdistill.reading.recorders import Recorder
 from mmdistill.reading.sparse import is_packed_sparse, is_sparse, pack_sparse, unpack_sparse
 from mmdistill.utils.files import written_whole
 
+LEFT_FREE = 4 << 30
+"""Bytes of the disk that a cache leaves to checkpoints and others."""
+
 
 class TeacherCache:
     """What a teacher's layers returned for a batch, in files named by the batch's content.
@@ -24,7 +31,8 @@ class TeacherCache:
     Runs of one seed see the same batches, whatever their links: an ablation of losses needs the
     teacher's pass once. A batch that differs in one number has another name, so a wrong feature is
     never read; with random augmentation and another seed nothing is found, and every batch
-    costs the time and the disk to store it.
+    costs the time and the disk to store it. Where less than :data:`LEFT_FREE` is free, nothing more
+    is stored, and the log says so.
 
     Args:
         folder: Where the files lie; the teacher's fingerprint should be a part of it.
@@ -58,12 +66,15 @@ class TeacherCache:
         }
 
     def write(self, key: str, values: dict[Recorder, Any]) -> None:
-        """Store tensors, sparse tensors and structures of both.
+        """Store tensors, sparse tensors and structures of both, as long as the disk has room.
 
         Raises:
             ValueError: A layer returned something else, with which no batch could be stored.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.folder).free < LEFT_FREE:
+            _say_full(self.folder)
+            return
         for layer, value in values.items():
             path = self._path(key, layer)
             if path.exists():
@@ -75,6 +86,17 @@ class TeacherCache:
     def _path(self, key: str, layer: Recorder) -> Path:
         name = hashlib.blake2b(repr(layer).encode(), digest_size=6).hexdigest()
         return self.folder / f'{key}_{name}.pt'
+
+
+@cache
+def _say_full(folder: Path) -> None:
+    print_log(
+        f"the teacher's cache {folder} stores nothing more: less than {LEFT_FREE / 2**30:.0f} GiB "
+        'of its disk are free, which are left to others. The teacher computes what is not there; '
+        'remove the caches of finished runs, or name another disk',
+        'current',
+        logging.WARNING,
+    )
 
 
 def _autocast_dtype(device: torch.device | str) -> torch.dtype | None:

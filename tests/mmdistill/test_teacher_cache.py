@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmdistill import Teacher
+from mmdistill import Teacher, teacher_cache
 from mmdistill.reading import build_recorder
 from mmdistill.teacher_cache import TeacherCache
 
@@ -40,6 +40,17 @@ def test_a_batch_is_computed_once_also_by_another_run(make_teacher, batch):
     assert len(passes) == 1 and not its_passes
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+
+
+def test_a_full_disk_is_left_to_others(make_teacher, batch, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(teacher_cache, 'LEFT_FREE', 1 << 60)
+    monkeypatch.setattr(teacher_cache, 'print_log', lambda text, *_: said.append(text))
+    teacher, addresses, passes = make_teacher()
+    values = [features(teacher, addresses, batch)[0] for _ in range(2)]
+    assert len(passes) == 2 and torch.equal(*values)
+    assert not list((tmp_path / 'cache').rglob('*.pt'))
+    assert len(said) == 1 and 'stores nothing more' in said[0]
 
 
 @pytest.mark.parametrize('part', ['inputs', 'sample'])
