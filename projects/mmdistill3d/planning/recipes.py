@@ -26,11 +26,12 @@ def response(pair: Pair) -> list[Suggestion]:
 def best(pair: Pair) -> list[Suggestion]:
     """What the heads answer, and features where objects are.
 
-    CRD of objects, too, where the student cannot start from the teacher's weights: behind that
-    start it gains nothing.
+    CRD of objects, too, between heads of one family whose student cannot start from the teacher's
+    weights: behind that start, and between families, it gains nothing.
     """
-    links = [*response(pair), *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
-    return links if other_parts(pair) is None else [*links, *_object_crd(pair)]
+    answers = response(pair)
+    links = [*answers, *_feature(pair, 'FitNetLoss', 0.25, masked=True)]
+    return [*links, *_object_crd(pair)] if answers and other_parts(pair) else links
 
 
 def features(pair: Pair) -> list[Suggestion]:

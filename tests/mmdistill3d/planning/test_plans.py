@@ -91,9 +91,9 @@ def test_an_anchor_head_leaves_the_boxes_for_the_mask(random_weights):
     assert [link.name for link in prepare(request).plan.links] == ['neck_channel', 'neck_feature']
 
 
-def test_between_families_the_maps_are_linked():
+def test_between_families_features_alone_are_linked():
     plan = prepare(Request(TEACHER, CHECKPOINT, CENTRE)).plan
-    assert [link.name for link in plan.links] == ['neck_feature', 'neck_crd']
+    assert [link.name for link in plan.links] == ['neck_feature']
     left = {student: why for student, _, why in plan.left}
     assert 'CenterHead (centre) and TransFusionHead (TransFusion)' in left['pts_bbox_head']
     assert not plan.inherits and 'PointPillarsScatter' in plan.start
