@@ -42,7 +42,7 @@ class TeacherCache:
         self.folder = Path(folder)
 
     def key(self, batch: Any, device: torch.device | str = 'cpu') -> str:
-        """Return the name of a batch: a hash of every number and text in it, and of autocast.
+        """Return the name of a batch: a hash of all in it, annotations too, and of autocast.
 
         Args:
             batch: Tensors, arrays, samples' meta information and plain values in containers.
@@ -113,7 +113,7 @@ def _update(digest: Any, value: Any) -> None:
         digest.update(f'{value.shape}{value.dtype}'.encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, BaseDataElement):
-        _update(digest, dict(value.metainfo_items()))
+        _update(digest, dict(value.all_items()))
     elif isinstance(value, dict):
         # Samples keep their fields in a set, whose order is another in each process.
         for key, item in sorted(value.items(), key=lambda pair: str(pair[0])):
@@ -123,6 +123,9 @@ def _update(digest: Any, value: Any) -> None:
         digest.update(f'{len(value)} items'.encode())
         for item in value:
             _update(digest, item)
+    elif hasattr(value, '__dict__') and not isinstance(value, type):
+        # Boxes, masks and the like: their text shows a part of their numbers.
+        _update(digest, dict(vars(value), type=type(value)))
     else:
         digest.update(repr(value).encode())
 

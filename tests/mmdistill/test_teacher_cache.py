@@ -53,13 +53,15 @@ def test_a_full_disk_is_left_to_others(make_teacher, batch, tmp_path, monkeypatc
     assert len(said) == 1 and 'stores nothing more' in said[0]
 
 
-@pytest.mark.parametrize('part', ['inputs', 'sample'])
+@pytest.mark.parametrize('part', ['inputs', 'sample', 'field'])
 def test_another_batch_is_computed(make_teacher, batch, part):
     teacher, addresses, passes = make_teacher()
     features(teacher, addresses, batch)
     other = copy.deepcopy(batch)
     if part == 'inputs':
         other['inputs'][3, 0, 0, 0] += 1e-6
+    elif part == 'field':
+        other['data_samples'][2].set_field(torch.ones(2), 'gt_label')
     else:
         other['data_samples'][2].set_metainfo(dict(label=9))
     features(teacher, addresses, other)

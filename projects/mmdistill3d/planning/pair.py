@@ -89,11 +89,13 @@ class Pair:
         student: The detector that learns.
         teacher: The detector with the weights.
         distiller: Both of them, not linked.
+        no_start: Why the student could not start from the teacher's weights, where it was tried.
     """
 
     student: Side
     teacher: Side
     distiller: Distiller
+    no_start: str | None = None
 
     @property
     def reads_shapes(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,12 @@ def prepare(request: Request, say: Callable[[str], Any] = lambda text: None) -> 
     say(tables.describe_pair(pair))
     plan = make_plan(pair, request.recipe)
     prepared = Prepared(request, plan, cfg, changes)
+    hoped = plan.inherits
     tried = try_plan(plan, plan.model(cfg, prepared.teacher))
+    if hoped and not plan.inherits:  # a student that starts at random weights has other links
+        plan = make_plan(replace(pair, no_start=plan.start), request.recipe)
+        prepared = replace(prepared, plan=plan)
+        tried = try_plan(plan, plan.model(cfg, prepared.teacher))
     if request.calibrate:
         model = plan.model(cfg, prepared.teacher)
         calibrate(plan, model, cfg, request.calibrate, request.calibrate_at)

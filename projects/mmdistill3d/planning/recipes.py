@@ -111,13 +111,17 @@ CONV_WIDTHS = ('in_channels', 'out_channels')
 CRD_WIDTHS = ('student_channels', 'teacher_channels')
 INHERITS = ('best',)
 """Recipes whose student starts from the teacher's weights."""
+SAME_WEIGHTS = {'PortableSparseEncoder': 'SparseEncoder'}
+"""Parts that take the weights of another class."""
 
 
 def other_parts(pair: Pair) -> str | None:
     """Return why a student cannot start from the teacher's weights; None where it can."""
+    if pair.no_start is not None:
+        return pair.no_start
     for part in (*PARTS, 'voxel_encoder'):
         kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
-        if kinds[0] != kinds[1]:
+        if SAME_WEIGHTS.get(kinds[0], kinds[0]) != SAME_WEIGHTS.get(kinds[1], kinds[1]):
             return f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
     return None
 

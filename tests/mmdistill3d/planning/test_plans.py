@@ -55,6 +55,9 @@ def test_the_mini_pair_is_written_as_by_hand(tmp_path):
     }
     left = {student: why for student, _, why in prepared.plan.left}
     assert 'links what these heads answer alone' in left['pts_neck[0]']
+    plan = make_plan(replace(prepared.plan.pair, no_start='the start failed'), 'best')
+    assert [link.name for link in plan.links] == ['transfusion_kd', 'neck_feature', 'neck_crd']
+    assert (plan.inherits, plan.start) == (False, 'the start failed')
     backbone = prepared.plan.pair.student.model.pts_backbone
     backbone.__class__ = type('OtherBackbone', (type(backbone),), {})
     plan = make_plan(prepared.plan.pair, 'best')  # without the start features and CRD help
@@ -115,6 +118,13 @@ def test_heads_of_other_anchors_are_not_linked_and_widths_are_written_for_sparse
     )
     assert link.config['teacher_connector']['size'] == (248, 216)
     assert 'both heads need the same anchors' in plan.left[0][2]
+    portable = read_pair(
+        read_config('configs/second/second_kitti.py', 'student'),
+        KITTI,
+        second,
+        random_weights(second),
+    )
+    assert make_plan(portable, 'best').inherits  # its encoder takes the weights of MMDetection3D's
     loss = make_plan(pair, 'crd').links[0].config['loss']
     assert (loss['embed_dims'], loss['granularity']['num_classes']) == (512, 3)
 
