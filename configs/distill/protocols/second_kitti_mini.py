@@ -1,5 +1,5 @@
 # What does distilling the mini SECOND gain on the embedded data set in KITTI's form, and what of
-# it is the start, what the links? The teacher is trained first, for twice as long. All controls.
+# it is the start, what the links? The teacher is trained first, for twice as long.
 #   python tools/create_lidarsim.py --out data/lidarsim_kitti
 #   python tools/benchmarks/run_protocol.py configs/distill/protocols/second_kitti_mini.py
 _base_ = ['_base_/kitti_mini.py', '../../_base_/distill/hooks.py']
