@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -36,7 +35,7 @@ def main() -> None:
     args = parse_args()
     os.chdir(ROOT)
     try:
-        protocol = shortened(Protocol.from_file(args.protocol), args)
+        protocol = Protocol.from_file(args.protocol).shortened(args.seeds, args.epochs)
         pipeline = run(protocol, args)
     except (StageError, FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
@@ -73,23 +72,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--report-only', action='store_true', help='of what is finished; no runs')
     parser.add_argument('--update-readme', type=Path, help='Markdown file with <!-- NAME -->')
     return parser.parse_args()
-
-
-def shortened(protocol: Protocol, args: argparse.Namespace) -> Protocol:
-    """The protocol with the seeds and the length of the command line."""
-    if args.seeds is not None:
-        teachers = {row.teacher for row in protocol.rows}  # keep theirs: others are other teachers
-        rows = [
-            row
-            if row.seeds is None or row.name in teachers
-            else replace(row, seeds=[seed for seed in row.seeds if seed in args.seeds])
-            for row in protocol.rows
-        ]
-        protocol = replace(protocol, seeds=args.seeds, rows=rows)
-    if args.epochs is not None:
-        rows = [replace(row, epochs=None) for row in protocol.rows]
-        protocol = replace(protocol, epochs=args.epochs, rows=rows)
-    return protocol
 
 
 def run(protocol: Protocol, args: argparse.Namespace) -> Pipeline:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,27 @@ class Protocol:
         content = cfg.protocol.to_dict()
         rows = [Row(**row) for row in content.pop('rows')]
         return cls(rows=rows, **content)
+
+    def shortened(self, seeds: Sequence[int] | None, epochs: int | None) -> Protocol:
+        """Return the protocol with other seeds and another length of every run, where given.
+
+        Of a row with seeds of its own those remain that are asked for; teachers keep theirs, since
+        of another seed they would be other teachers.
+        """
+        protocol = self
+        if seeds is not None:
+            teachers = {row.teacher for row in self.rows}
+            rows = [
+                row
+                if row.seeds is None or row.name in teachers
+                else replace(row, seeds=[seed for seed in row.seeds if seed in seeds])
+                for row in self.rows
+            ]
+            protocol = replace(protocol, seeds=seeds, rows=rows)
+        if epochs is not None:
+            rows = [replace(row, epochs=None) for row in protocol.rows]
+            protocol = replace(protocol, epochs=epochs, rows=rows)
+        return protocol
 
     def runs(self, folder: Path) -> list[Run]:
         """All runs whose length is known: teachers, then each seed's rows before the next one's.

@@ -159,3 +159,16 @@ def test_a_config_without_a_protocol_is_refused(tmp_path):
     (tmp_path / 'plain.py').write_text('model = dict()\n')
     with pytest.raises(ValueError, match='no `protocol`'):
         Protocol.from_file(tmp_path / 'plain.py')
+
+
+def test_other_seeds_leave_the_teacher(tmp_path):
+    rows = [
+        Row('teacher', 'teacher', 'a.py', seeds=[0]),
+        Row('taught', 'taught', 'b.py', teacher='teacher'),
+        Row('few', 'few', 'b.py', seeds=[0, 3]),
+    ]
+    runs = Protocol(rows, epochs=4, seeds=[0, 1, 2]).shortened([3, 4], 1).runs(tmp_path)
+    names = ['teacher_seed0', 'taught_seed3', 'few_seed3', 'taught_seed4']
+    assert [run.name for run in runs] == names
+    assert {run.epochs for run in runs} == {1}
+    assert runs[1].needs == ('teacher_seed0',)
