@@ -43,6 +43,7 @@ def main() -> None:
             teacher=args.teacher,
             teacher_config=args.teacher_config,
         )
+        demand_same_settings(results.get('run', {}), networks.describe(), args.out)
         for section in args.only:
             for name, measure in networks.rows(section).items():
                 rows = results.setdefault(section, {})
@@ -63,6 +64,16 @@ def main() -> None:
         print(text)
         if args.update_readme:
             update_readme(ROOT / 'README.md', text, marker='deploy-table')
+
+
+def demand_same_settings(kept: dict, settings: dict, path: Path) -> None:
+    """Demand that rows which are kept were measured as those to come: one footnote tells of all."""
+    other = {key: kept[key] for key in settings if key in kept and kept[key] != settings[key]}
+    if other:
+        raise ValueError(
+            f'{path} has rows measured with {other}, and these would be with '
+            f'{ {key: settings[key] for key in other} }: choose the same, or another --out'
+        )
 
 
 def parse_args() -> argparse.Namespace:
