@@ -1,5 +1,4 @@
-# CRD, attention and features of the neck on nuScenes, from the published teacher. Another student is
-# one option:
+# CRD of the objects in the neck on nuScenes, from the published teacher. Another student is one option:
 #   --cfg-options model.student.config=configs/bevfusion/bevfusion_lidar_student_xs.py
 _base_ = [
     '../bevfusion/bevfusion_lidar_student_s.py',

@@ -1,4 +1,4 @@
-# CRD, attention and features of the neck on the embedded data set, for one CPU core.
+# CRD of the objects in the neck on the embedded data set, for one CPU core.
 _base_ = ['../_base_/distill/mini_pair.py', '../_base_/distill/crd.py']
 
 links = _base_.links

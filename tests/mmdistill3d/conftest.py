@@ -31,8 +31,9 @@ def teacher_model():
 
 @pytest.fixture
 def distill_model(teacher_model):
-    """``configs/distill/bevfusion_crd_mini.py`` with a random teacher."""
+    """``configs/distill/bevfusion_crd_mini.py`` with all links of its neck and a random teacher."""
     model = load('distill/bevfusion_crd_mini.py').model
+    link_all(model)
     model.student = _narrow(load('bevfusion/bevfusion_lidar_student_mini.py').model)
     model.teacher = dict(config=teacher_model, allow_random_weights=True)
     return model
@@ -62,6 +63,12 @@ def batch():
         samples.append(sample)
     points = [torch.tensor(cloud, dtype=torch.float32) for cloud in clouds]
     return dict(inputs=dict(points=points), data_samples=samples)
+
+
+def link_all(model: dict) -> None:
+    """Switch on what stands ready at the neck of ``bevfusion_crd*.py``."""
+    for name in ('neck_crd', 'neck_attention', 'neck_feature'):
+        model.links[name].weight = 1
 
 
 def load(name: str) -> Config:

@@ -27,7 +27,10 @@ def recipe(name, student='s'):
 @pytest.mark.parametrize('student', STUDENTS)
 def test_recipes_read_the_widths_of_every_student(student):
     assert list(MODELS.build(recipe('best', student).model).links) == ['transfusion_kd']
-    distiller = MODELS.build(recipe('crd', student).model)
+    model = recipe('crd', student).model
+    assert list(MODELS.build(model).links) == ['neck_crd']
+    model.links.neck_feature.weight = 1
+    distiller = MODELS.build(model)
     neck = sum(load(f'bevfusion/bevfusion_lidar_student_{student}.py').model.pts_neck.out_channels)
     assert distiller.links['neck_feature'].student_connector[0].widths == dict(
         in_channels=neck, out_channels=512

@@ -49,23 +49,10 @@ def features(pair: Pair) -> list[Suggestion]:
 
 
 def crd(pair: Pair) -> list[Suggestion]:
-    """Contrast (CRD) of objects, or of scenes where it is not known where boxes lie on the maps.
-
-    Beside an attention and a feature loss.
-    """
-    found = finest(pair)
-    if found is None:
+    """Contrast (CRD) of objects, or of scenes where it is not known where boxes lie on the maps."""
+    if finest(pair) is None:
         return []
-    attention = dict(type='AttentionTransferLoss', loss_weight=6.0)
-    return [
-        *(_object_crd(pair) or _scene_crd(pair)),
-        Suggestion(
-            f'{found[0]}_attention',
-            'Where the map is active, whatever its channels hold.',
-            dict(**_joined(pair, *found[1:]), loss=attention),
-        ),
-        *_feature(pair, 'FitNetLoss', 4.0, reason='What the channels hold, in every cell.'),
-    ]
+    return _object_crd(pair) or _scene_crd(pair)
 
 
 def _object_crd(pair: Pair) -> list[Suggestion]:

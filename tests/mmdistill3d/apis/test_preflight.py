@@ -13,6 +13,7 @@ from mmdistill import read_student_config
 from mmdistill.apis import moved_paths
 from mmdistill.apis.preflight import Verdict, preflight
 from mmdistill3d.apis.preflight import mean_average_precision
+from tests.mmdistill3d.conftest import link_all
 
 
 @pytest.fixture(scope='module')
@@ -43,6 +44,8 @@ def config(repository, data, teacher_file, monkeypatch):
     def read(name='distill/bevfusion_crd_mini.py'):
         cfg = narrowed(Config.fromfile(f'configs/{name}'))
         cfg.merge_from_dict(moved_paths(cfg.to_dict(), 'data/lidarsim', str(data)))
+        if 'links' in cfg.model:
+            link_all(cfg.model)
         if 'teacher' in cfg.model:
             teacher = narrowed(Config.fromfile(cfg.model.teacher.config))
             cfg.model.teacher.update(config=teacher.model, checkpoint=str(teacher_file))
