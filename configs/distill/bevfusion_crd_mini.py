@@ -4,6 +4,5 @@ _base_ = ['../_base_/distill/mini_pair.py', '../_base_/distill/crd.py']
 links = _base_.links
 for name in ('encoder_crd', 'backbone_crd'):
     links[name]['loss']['memory'].update(num_negatives=512)
-links['neck_crd']['loss'].update(embed_dims=128)
 del name
 model = dict(links=links)

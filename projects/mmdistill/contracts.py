@@ -74,6 +74,8 @@ class Connector(BaseModule):
     """Whether it brings a map to another's places, so that a link adds nothing that does."""
     is_partial = False
     """Whether some of the result lies where the feature tells nothing, and is 0."""
+    keeps_channels = False
+    """Of a projector: whether the embedding is as wide as the feature."""
 
     def bind(self, layer: Layer, other: Layer) -> None:
         """Learn the layer in front of the connector, and the one at the link's other end.

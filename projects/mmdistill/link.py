@@ -279,7 +279,7 @@ class Link(BaseModule):
     def _named_errors(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, IndexError) as error:
+        except (TypeError, ValueError, KeyError, IndexError) as error:
             raise ValueError(
                 f'link {self.name!r} (student {self.student}, {self.teacher_name} '
                 f'{self.teacher}): {error}'

@@ -56,7 +56,6 @@ def test_agreement_costs_less_and_gradients_reach_the_student_alone():
             type='CRDLoss',
             student_channels=STUDENT_WIDTH,
             teacher_channels=TEACHER_WIDTH,
-            embed_dims=TEACHER_WIDTH,
             teacher_projector=dict(type='CentredProjector'),
             granularity=dict(
                 type='query',
@@ -67,6 +66,7 @@ def test_agreement_costs_less_and_gradients_reach_the_student_alone():
             memory=dict(queue_length=16, num_negatives=32),
         )
     )
+    assert loss.memory.embed_dims == TEACHER_WIDTH  # what its projector keeps
     feature = student['query_feature'].requires_grad_()
     teacher['query_feature'].requires_grad_()
     loss(student, teacher, student_model=None, teacher_model=None).backward()
@@ -95,5 +95,5 @@ def test_the_centre_follows_the_features():
     torch.testing.assert_close(embedded, expected)
     torch.testing.assert_close(projector.eval()(second), expected)
     torch.testing.assert_close(projector.mean, mean)
-    with pytest.raises(ValueError, match='keeps the 3 channels.*set embed_dims=3'):
+    with pytest.raises(ValueError, match='keeps the 3 channels.*leave embed_dims out'):
         MODELS.build(dict(type='CentredProjector', in_channels=3, out_channels=4))

@@ -12,7 +12,6 @@ scenes = dict(
 objects = dict(
     type='CRDLoss',
     granularity='object',
-    embed_dims=512,  # the channels of the teacher's neck
     projector=dict(pool='avg'),
     teacher_projector=dict(type='CentredProjector'),
     memory=dict(num_negatives=512, negatives='all', temperature=0.2),

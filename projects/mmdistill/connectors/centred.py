@@ -34,7 +34,7 @@ class CentredProjector(HasWidths, Connector):
 
     Config lines::
 
-        loss=dict(type='CRDLoss', embed_dims=64, teacher_projector=dict(type='CentredProjector'))
+        loss=dict(type='CRDLoss', teacher_projector=dict(type='CentredProjector'))
 
     Args:
         in_channels: Channels ``C`` of the feature; read from the layer.
@@ -45,6 +45,7 @@ class CentredProjector(HasWidths, Connector):
         ValueError: ``C`` and ``D`` differ, or ``momentum`` is not in (0, 1].
     """
 
+    keeps_channels = True
     mean: Tensor
     is_set: Tensor
 
@@ -68,7 +69,7 @@ class CentredProjector(HasWidths, Connector):
         if in_channels != self.out_channels:
             raise ValueError(
                 f'{type(self).__name__} keeps the {in_channels} channels of its feature, but the '
-                f'embeddings have {self.out_channels}: set embed_dims={in_channels}'
+                f'embeddings have {self.out_channels}: leave embed_dims out'
             )
 
     def bind(self, layer: Layer, other: Layer) -> None:

@@ -35,14 +35,14 @@ class CRDLoss(EmbeddingLoss):
         loss=dict(type='CRDLoss', loss_weight=0.05, granularity='object')
         loss=dict(
             type='CRDLoss', loss_weight=0.2, granularity='object',
-            embed_dims=512,  # the teacher's channels, which are its embedding
             projector=dict(pool='avg'), teacher_projector=dict(type='CentredProjector'),
             memory=dict(negatives='all', temperature=0.2))
 
     Args:
         student_channels: Channels of the student's feature; read from the layer.
         teacher_channels: Channels of the teacher's feature; read from the layer.
-        embed_dims: Size ``D`` of the embeddings.
+        embed_dims: Size ``D`` of the embeddings; default the teacher's channels where its projector
+            keeps them, as a :class:`~mmdistill.connectors.CentredProjector` does, else 128.
         granularity: What is contrasted: ``'scene'``, ``'cell'``, ``'object'`` or ``'query'``, or
             the config of a sampler, whose ``type`` may be one of these words
             (:class:`~mmdistill.memory.SceneSampler`, :class:`~mmdistill.memory.CellSampler`,
@@ -62,7 +62,7 @@ class CRDLoss(EmbeddingLoss):
         self,
         student_channels: int | None = None,
         teacher_channels: int | None = None,
-        embed_dims: int = 128,
+        embed_dims: int | None = None,
         granularity: str | dict = 'scene',
         projector: dict | None = None,
         teacher_projector: dict | None = None,
@@ -71,19 +71,16 @@ class CRDLoss(EmbeddingLoss):
         init_cfg: dict | None = None,
     ) -> None:
         sampler = _build_sampler(granularity)
-        super().__init__(
-            student_channels,
-            teacher_channels,
-            embed_dims,
-            {**sampler.projector, **(projector or {})},
-            loss_weight,
-            init_cfg,
-            teacher_projector=teacher_projector,
-        )
+        projector = {**sampler.projector, **(projector or {})}
+        super().__init__(embed_dims, projector, loss_weight, init_cfg, teacher_projector)
         self.sampler, self.needs, self.joins = sampler, sampler.needs, sampler.joins
-        self.memory: SampleMemory = MODELS.build(
-            {**sampler.memory, **(memory or {}), 'embed_dims': embed_dims}
-        )
+        self._memory = {**sampler.memory, **(memory or {})}
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
+
+    def make(self, student_channels: int, teacher_channels: int) -> None:
+        """Make the projectors, and the memory of what they give."""
+        super().make(student_channels, teacher_channels)
+        self.memory: SampleMemory = MODELS.build({**self._memory, 'embed_dims': self.embed_dims})
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Read the channels of both layers, and let the sampler know where they lie."""

@@ -15,10 +15,11 @@ from mmdistill.widths import HasWidths
 class EmbeddingLoss(HasWidths, LinkLoss):
     """Base of the losses between embeddings, each side's by a trained projector.
 
+    ``__init__`` of the subclass ends with ``take_widths`` of both channels.
+
     Args:
-        student_channels: Channels of the student's feature; read from the layer.
-        teacher_channels: Channels of the teacher's feature; read from the layer.
-        embed_dims: Size ``D`` of the embeddings.
+        embed_dims: Size ``D`` of the embeddings; default the channels of a teacher's feature whose
+            projector keeps them, else 128.
         projector: Config of both projectors without channels; default a pooled linear
             :class:`~mmdistill.connectors.MLPProjector`.
         loss_weight: Factor of the loss.
@@ -27,31 +28,30 @@ class EmbeddingLoss(HasWidths, LinkLoss):
 
     def __init__(
         self,
-        student_channels: int | None = None,
-        teacher_channels: int | None = None,
-        embed_dims: int = 128,
+        embed_dims: int | None = None,
         projector: dict | None = None,
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
         teacher_projector: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.loss_weight = loss_weight
-        self._projector = {'type': 'MLPProjector', **(projector or {}), 'out_channels': embed_dims}
-        self._teacher_projector = (
-            self._projector
-            if teacher_projector is None
-            else {**teacher_projector, 'out_channels': embed_dims}
-        )
-        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
+        self.embed_dims, self.loss_weight = embed_dims, loss_weight
+        self._projector = {'type': 'MLPProjector', **(projector or {})}
+        self._teacher_projector = dict(teacher_projector or self._projector)
 
     def make(self, student_channels: int, teacher_channels: int) -> None:
         """Make the projectors."""
+        if self.embed_dims is None:
+            kind = self._teacher_projector.get('type')
+            kind = MODELS.get(kind) if isinstance(kind, str) else kind
+            keeps = getattr(kind, 'keeps_channels', False)
+            self.embed_dims = teacher_channels if keeps else 128
+        size = dict(out_channels=self.embed_dims)
         self.student_projector: Connector = MODELS.build(
-            {**self._projector, 'in_channels': student_channels}
+            {**self._projector, **size, 'in_channels': student_channels}
         )
         self.teacher_projector: Connector = MODELS.build(
-            {**self._teacher_projector, 'in_channels': teacher_channels}
+            {**self._teacher_projector, **size, 'in_channels': teacher_channels}
         )
 
     def bind(self, student: Layer, teacher: Layer) -> None:

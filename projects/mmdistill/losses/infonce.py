@@ -75,11 +75,10 @@ class ContrastiveLoss(EmbeddingLoss):
     ) -> None:
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}')
-        super().__init__(
-            student_channels, teacher_channels, embed_dims, projector, loss_weight, init_cfg
-        )
+        super().__init__(embed_dims, projector, loss_weight, init_cfg)
         self.grid = None if grid is None else tuple(grid)
         self.temperature, self.gather = temperature, gather
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
 
     def forward(self, student: Any, teacher: Any, *, mask: Tensor | None = None) -> Tensor:
         """Return the loss of a batch.

@@ -95,14 +95,13 @@ class ObjectContrastLoss(EmbeddingLoss):
             raise ValueError(f'temperature must be positive, got {temperature}')
         if same_class not in SAME_CLASS:
             raise ValueError(f'same_class is one of {SAME_CLASS}, not {same_class!r}')
-        super().__init__(
-            student_channels, teacher_channels, embed_dims, projector, loss_weight, init_cfg
-        )
+        super().__init__(embed_dims, projector, loss_weight, init_cfg)
         self.grid = MapGrid(point_cloud_range, axes)
         self.teacher_grid = MapGrid(axes=teacher_axes, like=self.grid, arguments=TEACHER)
         self.size, self.expand = tuple(size), expand
         self.temperature, self.same_class = temperature, same_class
         self.gather = gather
+        self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Read the widths and the grids of both maps."""

@@ -65,7 +65,6 @@ def _object_crd(pair: Pair) -> list[Suggestion]:
         pair,
         'An object looks as it does to the teacher, and unlike all other objects.',
         granularity=dict(type='object', **({} if number is None else dict(num_classes=number))),
-        embed_dims=found[2].channels,
         projector=dict(pool='avg'),
         teacher_projector=dict(type='CentredProjector'),
         memory=dict(num_negatives=512, negatives='all', temperature=0.2),

@@ -126,7 +126,7 @@ def test_heads_of_other_anchors_are_not_linked_and_widths_are_written_for_sparse
     )
     assert make_plan(portable, 'best').inherits  # its encoder takes the weights of MMDetection3D's
     loss = make_plan(pair, 'crd').links[0].config['loss']
-    assert (loss['embed_dims'], loss['granularity']['num_classes']) == (512, 3)
+    assert (loss['teacher_channels'], loss['granularity']['num_classes']) == (512, 3)
 
 
 def test_detectors_that_see_different_ground_are_refused(tmp_path, random_weights, repository):
