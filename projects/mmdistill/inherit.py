@@ -177,6 +177,12 @@ class InheritanceReport:
         """Number of parameters in them; statistics of norms do not count."""
         return sum(entry[2] for entry in self.entries if entry[1] == how)
 
+    @property
+    def share(self) -> float:
+        """Part of the student's parameters that was inherited."""
+        taken = self.parameters('whole') + self.parameters('sliced')
+        return taken / max(taken + self.parameters('left'), 1)
+
     def left(self) -> dict[str, str]:
         """Reason by name of each tensor that kept its own initialisation."""
         return {name: why for name, how, _, why in self.entries if how == 'left'}

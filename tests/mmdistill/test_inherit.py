@@ -253,6 +253,12 @@ class TestHook:
         assert torch.equal(student.head.weight, weights['head.weight'][:, :8])
         log = next((tmp_path / 'run').glob('*/*.log')).read_text()
         assert 'the student starts from the teacher' in log and 'sliced            5' in log
+        assert 'it starts much as from random weights' not in log
+
+    def test_training_warns_where_little_is_inherited(self, train, tmp_path):
+        train(hook=dict(exclude=['backbone.block']))
+        log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+        assert '% of the student are weights of the teacher, for the reasons above' in log
 
     def test_an_average_of_weights_begins_with_the_inherited_ones(self, train, teacher_file):
         hooks = [dict(type=f'{name}Hook') for name in ('EMA', 'TeacherInit', 'Distill')]

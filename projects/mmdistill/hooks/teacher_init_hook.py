@@ -16,6 +16,9 @@ from mmdistill.distiller import Distiller
 from mmdistill.hooks.distill_hook import find_distiller
 from mmdistill.inherit import InheritanceReport, inherit
 
+HALF_A_START = 0.5
+"""Of its parameters; a student that inherits less of them does not start from its teacher."""
+
 
 @HOOKS.register_module()
 class TeacherInitHook(Hook):
@@ -23,8 +26,9 @@ class TeacherInitHook(Hook):
 
     Each layer of the student gets the weights of the teacher's layer of the same name, whole or,
     where it is narrower, those of the first channels; see :func:`mmdistill.inherit.inherit`.
-    Layers that the teacher lacks, or has with another kernel, keep their own initialisation. The
-    log tells what was inherited. A resumed run goes on with its own weights.
+    Layers that the teacher lacks, or has with another kernel or narrower, keep their own
+    initialisation. The log tells what was inherited, and warns if it is little. A resumed run goes
+    on with its own weights.
 
     Source: Yang et al., "Towards Efficient 3D Object Detection with Knowledge Distillation",
     NeurIPS 2022 (teacher-guided initialisation, by the first channels).
@@ -81,6 +85,13 @@ class TeacherInitHook(Hook):
             return
         report = self.start(find_distiller(runner, type(self).__name__))
         print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
+        if report.share < HALF_A_START:
+            print_log(
+                f'only {report.share:.0%} of the student are weights of the {self.teacher}, for '
+                'the reasons above: it starts much as from random weights',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def start(self, distiller: Distiller) -> InheritanceReport:
         """Give a distiller's student the teacher's weights, and say what it inherited.

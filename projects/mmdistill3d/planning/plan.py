@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS, MODELS
 
 from mmdistill import Distiller
 from mmdistill.contracts import SampleMemory
+from mmdistill.hooks.teacher_init_hook import HALF_A_START
 from mmdistill.inherit import InheritanceReport
 from mmdistill.link import Link
 from mmdistill.reading import Layer
@@ -107,8 +108,7 @@ def try_plan(plan: Plan, model: dict[str, Any]) -> Distiller:
     distiller = built(model)
     if plan.inherits:
         try:
-            report = HOOKS.build(INIT_HOOK).start(distiller)
-            plan.start = f"{_share(report):.0%} of the parameters, cut to the student's widths"
+            _note_start(plan, HOOKS.build(INIT_HOOK).start(distiller))
         except ValueError as error:
             plan.inherits, plan.start = False, str(error).partition('\n')[0]
     distiller.prepare(num_samples=MADE_UP_LENGTH)
@@ -212,7 +212,10 @@ def _start(plan: Plan) -> tuple[bool, str]:
     return True, 'both have the same kinds of parts'
 
 
-def _share(report: InheritanceReport) -> float:
-    """Part of a student's parameters that was inherited."""
-    taken = report.parameters('whole') + report.parameters('sliced')
-    return taken / max(taken + report.parameters('left'), 1)
+def _note_start(plan: Plan, report: InheritanceReport) -> None:
+    """Tell a plan how much a student inherits, and whether that is a start."""
+    share = f'{report.share:.0%} of the parameters'
+    plan.start = f"{share}, cut to the student's widths"
+    if report.share < HALF_A_START:
+        name, why = next(iter(report.left().items()))
+        plan.inherits, plan.start = False, f"the teacher's weights fit {share}; {name}: {why}"

@@ -89,6 +89,12 @@ def test_a_derived_student_passes_the_preflight(tmp_path, random_weights):
     assert 'link head_kd' in steps and 'link neck_feature' in steps
 
 
+def test_a_student_wider_than_its_teacher_is_linked_as_one_at_random_weights(random_weights):
+    plan = prepare(Request(STUDENT, random_weights(STUDENT), TEACHER)).plan
+    assert [link.name for link in plan.links] == ['transfusion_kd', 'neck_feature', 'neck_crd']
+    assert not plan.inherits and "the teacher's weights fit 0% of the parameters" in plan.start
+
+
 def test_an_anchor_head_leaves_the_boxes_for_the_mask(random_weights):
     request = Request(ANCHORS, random_weights(ANCHORS), width=0.5, depth=0.5, recipe='features')
     assert [link.name for link in prepare(request).plan.links] == ['neck_channel', 'neck_feature']
