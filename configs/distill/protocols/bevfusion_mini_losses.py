@@ -27,7 +27,8 @@ def queries(name, label, options=None, **weights):
     """Queries, and what else is said."""
     name, label = f'transfusion_kd_{name}', f'`transfusion_kd`, {label}'
     weights = {'heatmap_kd': 0, 'transfusion_kd': 1, **weights}
-    return started(name, label, 'losses/response', options, **weights)
+    row = started(name, label, 'losses/response', options, **weights)
+    return {**row, 'against': ['short_started', 'short_transfusion_kd']}
 
 
 def started(name, label, file, options=None, **weights):
