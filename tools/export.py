@@ -70,6 +70,11 @@ def parse_args() -> argparse.Namespace:
         metavar='CLOUD.bin',
         help="clouds to check and calibrate with; default: the config's test and training data",
     )
+    parser.add_argument(
+        '--sweep',
+        action='store_true',
+        help='each of --points is one sweep, as nuScenes stores it: its points are all of age 0',
+    )
     apis.add_cfg_options(parser)
     return parser.parse_args()
 
@@ -77,11 +82,12 @@ def parse_args() -> argparse.Namespace:
 def load_clouds(detector, args: argparse.Namespace) -> tuple[list, list]:
     """Clouds to check with and to calibrate with, as many as are asked for."""
     from deploy.export import family_of
-    from deploy.frames import clouds_of_config, clouds_of_files
+    from deploy.frames import clouds_of_config, clouds_of_files, columns_of
 
     if args.points:
         columns = family_of(detector.model).voxel_grid(detector.model).columns
-        clouds = clouds_of_files(args.points, columns)
+        names = columns_of(detector.cfg, columns)
+        clouds = clouds_of_files(args.points, names, args.sweep)
         return clouds[: args.check], clouds[: args.int8]
     if args.check or args.int8:
         apis.check_data(detector.cfg, loaders=('test_dataloader',))

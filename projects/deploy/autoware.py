@@ -66,12 +66,12 @@ class BoxCodes(DensePart):
         """Codes of a map (1, C, X, Y).
 
         Returns:
-            ``bbox_pred`` (8 or 10, P): place in cells, centre z, log sizes, sine and cosine,
+            ``bbox_pred`` (10, P): place in cells, centre z, log sizes, sine and cosine,
             velocity; ``score`` (P,); ``label_pred`` (P,) int64.
         """
         head = self.bbox_head
         outputs = head.forward_single(self.pts_neck(self.pts_backbone(bev))[0])
-        names = [name for name in ('center', 'height', 'dim', 'rot', 'vel') if name in outputs]
+        names = ('center', 'height', 'dim', 'rot', 'vel')
         labels = outputs['query_labels']
         one_hot = F.one_hot(labels, head.num_classes).transpose(1, 2)
         logits = outputs['heatmap'][..., -head.num_proposals :]
@@ -90,8 +90,27 @@ def dense_part(detector: nn.Module) -> onnx.ModelProto:
     return trace(BoxCodes(detector).eval(), {'bev': bev}, outputs)
 
 
-def package_yaml(detector: nn.Module, classes: Sequence[str]) -> str:
-    """The node's ``ml_package`` file: what it has to know of the network."""
+def package_yaml(detector: nn.Module, classes: Sequence[str], columns: Sequence[str]) -> str:
+    """The node's ``ml_package`` file: what it has to know of the network.
+
+    Args:
+        detector: A ``BEVFusion``.
+        classes: Names of its classes.
+        columns: What the numbers of a point are.
+
+    Raises:
+        ValueError: The node cannot give these numbers, or reads other boxes.
+    """
+    if tuple(columns) not in _POINTS:
+        raise ValueError(
+            f'a point of this detector is {", ".join(columns)}; the node gives '
+            f'{" or ".join("(" + ", ".join(names) + ")" for names in _POINTS)}'
+        )
+    if detector.bbox_head.bbox_coder.code_size != 10:
+        raise ValueError(
+            f'boxes of this detector have {detector.bbox_head.bbox_coder.code_size} numbers; the '
+            'node reads 10, velocities among them'
+        )
     grid, head = voxel_grid(detector), detector.bbox_head
     low, size = grid.low_m, grid.size_m
     high = [round(a + s * cells, 6) for a, s, cells in zip(low, size, grid.cells, strict=True)]
@@ -104,7 +123,7 @@ def package_yaml(detector: nn.Module, classes: Sequence[str]) -> str:
         num_proposals=head.num_proposals,
         out_size_factor=factor,
         max_points_per_voxel=grid.max_points,
-        use_intensity=grid.columns > 4,
+        use_intensity=_POINTS[tuple(columns)],
         # What follows concerns cameras, of which there are none; the node wants it all the same.
         d_bound=[1.0, 166.2, 1.4],
         x_bound=[float(low[0]), float(high[0]), factor * float(size[0])],
@@ -117,6 +136,11 @@ def package_yaml(detector: nn.Module, classes: Sequence[str]) -> str:
     return yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False)
 
 
+# Numbers of a point that the node makes, and whether that is with intensities.
+_POINTS = {
+    ('x', 'y', 'z', 'time_lag'): False,
+    ('x', 'y', 'z', 'intensity', 'time_lag'): True,
+}
 _CAMERA_NUMBERS = (
     'num_cameras',
     'raw_image_height',

@@ -25,6 +25,7 @@ import numpy as np
 import onnxruntime
 
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+MAX_TIME_LAG = 5.0  # seconds; detectors look back half a second
 
 
 class Detector:
@@ -86,7 +87,8 @@ class Detector:
             place of the class in ``meta['classes']``.
 
         Raises:
-            ValueError: The cloud has another number of columns, or is no table of numbers.
+            ValueError: The cloud has another number of columns, is no table of numbers, or holds
+                something else where the age of points belongs.
         """
         decoding = dict(self.meta['decoding'])
         decode = DECODERS[decoding.pop('type')]
@@ -104,6 +106,7 @@ class Detector:
             )
         if points.dtype.kind not in 'fiu':
             raise ValueError(f'the cloud holds {points.dtype}; expected float32')
+        check_time_lag(points, columns)
         return np.ascontiguousarray(points, dtype=np.float32)
 
     def run(self, points: np.ndarray, outputs: list[str] | None = None) -> dict[str, np.ndarray]:
@@ -114,6 +117,24 @@ class Detector:
             values = dict(zip(names, session.run(names, values), strict=True))
         outputs = outputs or self.outputs
         return dict(zip(outputs, self.sessions[-1].run(outputs, values), strict=True))
+
+
+def check_time_lag(points: np.ndarray, columns: list[str]) -> None:
+    """Demand the age of points in seconds where a detector reads it.
+
+    Raises:
+        ValueError: Something else is there.
+    """
+    if 'time_lag' not in columns:
+        return
+    lag = points[:, columns.index('time_lag')]
+    oldest = lag.max(initial=0, where=np.isfinite(lag))
+    if oldest > MAX_TIME_LAG:
+        raise ValueError(
+            f'time_lag goes up to {oldest:g}; it is the age of a point in seconds, 0 in the newest '
+            'sweep. A sweep as nuScenes stores it has its ring there: write 0 over it, which '
+            '--sweep does'
+        )
 
 
 def decode_queries(
@@ -456,6 +477,9 @@ DECODERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description='Detect objects in a LiDAR cloud.')
     parser.add_argument('cloud', type=Path, help='float32 numbers, one point after the other')
+    parser.add_argument(
+        '--sweep', action='store_true', help='it is one sweep, whose points are all of age 0'
+    )
     parser.add_argument('--folder', type=Path, default=Path(__file__).parent, help='of the export')
     parser.add_argument('--score', type=float, default=0.3, help='lowest score that is printed')
     parser.add_argument('--threads', type=int, help='of onnxruntime')
@@ -469,7 +493,10 @@ def main() -> None:
                 f'{args.cloud} has {len(numbers)} numbers, which are no points of {len(columns)}: '
                 f'{", ".join(columns)}'
             )
-        boxes, scores, labels = detector(numbers.reshape(-1, len(columns)), args.score)
+        points = numbers.reshape(-1, len(columns))
+        if args.sweep and 'time_lag' in columns:
+            points[:, columns.index('time_lag')] = 0
+        boxes, scores, labels = detector(points, args.score)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f'{type(error).__name__}: {error}\n')
     for box, score, label in zip(boxes, scores, labels, strict=True):

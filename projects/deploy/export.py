@@ -106,17 +106,7 @@ def describe(detector: Detector, form: str, precision: str) -> dict[str, Any]:
         max_points_per_voxel=grid.max_points,
         max_voxels=grid.max_voxels,
         boxes=dict(
-            columns=[
-                'x',
-                'y',
-                'z',
-                'size_x',
-                'size_y',
-                'size_z',
-                'yaw',
-                'velocity_x',
-                'velocity_y',
-            ],
+            columns=list(BOX_COLUMNS[: family.box_numbers(detector.model)]),
             units='metres, radians, metres per second',
             z='of the bottom face',
             yaw='about z, 0 along x, growing towards y',
@@ -147,10 +137,26 @@ def _check_wishes(form: str, precision: str, family: ModuleType) -> None:
 
 
 def _check_place(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / META).is_file():
-        raise FileExistsError(f'{out} holds something that is no export; name another folder')
+    """Demand that nothing is there but an earlier export, which the new one replaces."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f'{out} is a file; name a folder')
+    others = _no_part_of_an_export(out) if out.is_dir() else []
+    if others:
+        raise FileExistsError(
+            f'{out} holds {", ".join(others[:5])}, no part of an earlier export, which would be '
+            'replaced: move it, or name another folder'
+        )
+
+
+def _no_part_of_an_export(folder: Path) -> list[str]:
+    """Names of what no export has written into a folder."""
+    found = sorted(path.name for path in folder.iterdir())
+    try:
+        meta = json.loads((folder / META).read_text())
+        own = {*meta['files'], RUNTIME, META, '__pycache__'}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):  # there is none, or of others
+        return found
+    return [name for name in found if name not in own and not name.startswith('ml_package_')]
 
 
 def _write_standard(
@@ -199,10 +205,10 @@ def _write_custom(
 ) -> None:
     model = detector.model
     if meta['form'] == 'autoware':
+        package = autoware.package_yaml(model, detector.classes, meta['point_columns'])
         sparse, dense = autoware.sparse_part(model), autoware.dense_part(model)
         name = 'bevfusion_lidar'
         files = {f'{name}.onnx': joined(sparse, dense)}
-        package = autoware.package_yaml(model, detector.classes)
         (folder / f'ml_package_{name}.param.yaml').write_text(package)
         measure = custom_check.check_autoware
     else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-SWEEP_COLUMNS = ('x', 'y', 'z', 'intensity', 'time_lag')
+from deploy.detector import check_time_lag
+
 FRAME_COLUMNS = ('x', 'y', 'z', 'intensity', 'ring')
 
 
@@ -54,18 +54,35 @@ def _training_file(cfg: Config) -> str:
     return dataset['ann_file']
 
 
-def clouds_of_files(paths: Sequence[str | Path], columns: int) -> list[np.ndarray]:
+def clouds_of_files(
+    paths: Sequence[str | Path], columns: Sequence[str], are_sweeps: bool = False
+) -> list[np.ndarray]:
     """Clouds as float32 files hold them, one point after the other.
 
+    Args:
+        paths: The files.
+        columns: What the numbers of a point are.
+        are_sweeps: Whether each is one sweep, whose points are all of age 0, whatever is there.
+
     Raises:
-        ValueError: A file does not hold whole points.
+        ValueError: A file does not hold whole points, or no age of them.
     """
-    clouds = []
+    clouds, columns = [], list(columns)
     for path in paths:
         numbers = np.fromfile(path, np.float32)
-        if len(numbers) % columns:
-            raise ValueError(f'{path} has {len(numbers)} numbers, no multiple of {columns} columns')
-        clouds.append(numbers.reshape(-1, columns))
+        if len(numbers) % len(columns):
+            raise ValueError(
+                f'{path} has {len(numbers)} numbers, no multiple of {len(columns)} columns: '
+                f'{", ".join(columns)}'
+            )
+        cloud = numbers.reshape(-1, len(columns))
+        if are_sweeps and 'time_lag' in columns:
+            cloud[:, columns.index('time_lag')] = 0
+        try:
+            check_time_lag(cloud, columns)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+        clouds.append(cloud)
     return clouds
 
 
@@ -76,8 +93,25 @@ def columns_of(cfg: Config, number: int) -> list[str]:
         cfg: Its ``test_dataloader.dataset.pipeline`` is read.
         number: Numbers per point that the detector reads.
     """
-    steps: list[dict[str, Any]] = list(cfg.test_dataloader.dataset.get('pipeline') or ())
-    has_sweeps = any(step['type'] == 'LoadPointsFromMultiSweeps' for step in steps)
-    names = list(SWEEP_COLUMNS if has_sweeps else FRAME_COLUMNS)
-    names += [f'feature_{index}' for index in range(len(names), number)]
-    return names[:number]
+    names: list[str] = []
+    for step in cfg.test_dataloader.dataset.get('pipeline') or ():
+        kind = str(step['type']).rpartition('.')[2]
+        if kind == 'LoadPointsFromFile':
+            names = _used(_named(step.get('load_dim', 6)), step.get('use_dim', [0, 1, 2]))
+        elif kind == 'LoadPointsFromMultiSweeps':
+            names = names or _named(5)
+            names[4:5] = ['time_lag']  # what it writes over
+            names = _used(names, step.get('use_dim', [0, 1, 2, 4]))
+    names = names or _named(number)
+    return [*names, *(f'feature_{index}' for index in range(len(names), number))][:number]
+
+
+def _named(number: int) -> list[str]:
+    """Names of the numbers of a point as files hold them."""
+    further = (f'feature_{index}' for index in range(len(FRAME_COLUMNS), number))
+    return [*FRAME_COLUMNS, *further][:number]
+
+
+def _used(names: list[str], use_dim: int | Sequence[int]) -> list[str]:
+    """Names of what a loading step keeps of a point."""
+    return [names[index] for index in (range(use_dim) if isinstance(use_dim, int) else use_dim)]

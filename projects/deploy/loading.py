@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
@@ -82,13 +84,26 @@ def load_detector(
 
 
 def plain_model(model: dict[str, Any]) -> dict[str, Any]:
-    """Config of the detector itself, where a model holds it as its ``student``."""
+    """Config of the detector itself, where a model holds it as its ``student``.
+
+    A student that names a config file, or ``'package::path'``, is that file's model with the
+    changes that stand beside the name.
+    """
     while 'student' in model:
-        student = model['student']
-        model = student
-        if 'type' not in student and 'config' in student:
-            model = Config.fromfile(student['config']).model
+        model = model['student']
+        if 'type' not in model and 'config' in model:
+            changes = {k: v for k, v in model.items() if k not in ('config', 'checkpoint')}
+            cfg = Config(dict(model=copy.deepcopy(dict(_named_model(model['config'])))))
+            cfg.merge_from_dict(dict(model=changes))
+            model = cfg.model
     return model
+
+
+def _named_model(config: str | dict[str, Any]) -> dict[str, Any]:
+    """The model of a config: a path, ``'package::path'``, or its content."""
+    if isinstance(config, str):
+        config = get_config(config) if '::' in config else Config.fromfile(config)
+    return config.get('model', config)
 
 
 def load_weights(model: nn.Module, checkpoint: str | Path) -> None:

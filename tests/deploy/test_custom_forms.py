@@ -81,6 +81,16 @@ def test_weights_beyond_float16_are_refused(student):
         weight.data.copy_(before)
 
 
+def test_autoware_gets_no_points_or_boxes_that_its_node_does_not_know(student, monkeypatch):
+    with pytest.raises(
+        ValueError, match=r'is x, y, z, intensity; the node gives \(x, y, z, time_l'
+    ):
+        autoware.package_yaml(student.model, student.classes, ['x', 'y', 'z', 'intensity'])
+    monkeypatch.setattr(student.model.bbox_head.bbox_coder, 'code_size', 8)
+    with pytest.raises(ValueError, match='have 8 numbers; the node reads 10'):
+        autoware.package_yaml(student.model, student.classes, ['x', 'y', 'z', 'time_lag'])
+
+
 def test_autoware_export_writes_one_graph_and_its_parameters(student, clouds, tmp_path):
     meta = export(student, tmp_path / 'out', form='autoware', check=clouds[:1])
     names = {path.name for path in (tmp_path / 'out').iterdir()}

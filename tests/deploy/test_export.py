@@ -46,7 +46,7 @@ def test_meta_says_what_a_port_needs_to_know(exported, student):
     [
         np.zeros((0, 5)),
         np.array([[1, 2, 0, 10, 0]]),
-        np.full((50, 5), 1e4),
+        np.full((50, 5), 1e4) * [1, 1, 1, 1, 0],
         np.full((50, 5), np.nan),
         np.full((50, 5), -np.inf),
     ],
@@ -68,6 +68,13 @@ def test_points_outside_change_nothing(exported, clouds):
     outside = np.concatenate([clouds[0], np.full((9, 5), np.nan, np.float32)])
     for got, wanted in zip(detector(outside), detector(clouds[0]), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_ring_is_no_age_of_a_point(exported, clouds):
+    rings = clouds[0].copy()
+    rings[:, 4] = np.arange(len(rings)) % 32
+    with pytest.raises(ValueError, match='time_lag goes up to 31.*has its ring there.*--sweep'):
+        Detector(exported[0])(rings)
 
 
 @pytest.mark.parametrize('shape', [(10, 4), (10, 6), (5,)])
@@ -111,9 +118,12 @@ def test_an_export_that_disagrees_leaves_nothing_behind(student, clouds, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_other_things_is_left_alone(student, tmp_path):
+@pytest.mark.parametrize('meta', [None, 'no json', {'my': 'data set'}, {'files': ['model.onnx']}])
+def test_a_folder_of_other_things_is_left_alone(student, tmp_path, meta):
     (tmp_path / 'thesis.tex').write_text('...')
-    with pytest.raises(FileExistsError, match='no export'):
+    if meta is not None:
+        (tmp_path / 'meta.json').write_text(meta if isinstance(meta, str) else json.dumps(meta))
+    with pytest.raises(FileExistsError, match='holds .*thesis.tex, no part of an earlier export'):
         export(student, tmp_path)
     assert (tmp_path / 'thesis.tex').exists()
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
-from deploy.loading import load_detector
+from deploy.loading import load_detector, plain_model
 
 REPO = Path(__file__).resolve().parents[2]
 PLAIN = REPO / 'configs/bevfusion/bevfusion_lidar_student_mini.py'
@@ -42,6 +43,20 @@ def test_a_distillation_config_takes_its_own_checkpoints_and_students(student, s
     assert type(loaded.model).__name__ == 'BEVFusion' and not loaded.model.training
     assert same_weights(loaded.model, student.model)
     assert loaded.classes == student.classes
+
+
+@pytest.mark.parametrize('named', [str(PLAIN), 'mmdet3d::some.py', None])
+def test_what_is_changed_beside_a_students_config_is_exported(named, monkeypatch):
+    config = Config.fromfile(PLAIN)
+    if named is None:
+        named = config
+    elif '::' in named:
+        monkeypatch.setattr('deploy.loading.get_config', {named: config}.__getitem__)
+    before = config.model.bbox_head.num_classes
+    student = dict(config=named, checkpoint='x.pth', bbox_head=dict(num_proposals=50))
+    model = plain_model({'type': 'Distiller', 'student': student})
+    assert (model.bbox_head.num_proposals, model.bbox_head.num_classes) == (50, before)
+    assert config.model.bbox_head.num_proposals != 50 and 'checkpoint' not in model
 
 
 def test_weights_of_another_detector_are_refused_with_their_keys(saved):

@@ -65,6 +65,21 @@ def test_a_cloud_that_is_cut_short_is_refused_by_name(exported, tmp_path):
     assert '7 numbers' in shown.stderr and 'time_lag' in shown.stderr
 
 
+def test_a_sweep_as_nuscenes_stores_it_is_read_on_request(exported, clouds, tmp_path):
+    cloud = clouds[0].copy()
+    cloud[:, 4] = 0
+    cloud.tofile(tmp_path / 'now.bin')
+    cloud[:, 4] = np.arange(len(cloud)) % 32  # the ring
+    cloud.tofile(tmp_path / 'sweep.bin')
+    program = exported[0] / 'detector.py'
+    options = ['--score', '0.05']
+    now = run(sys.executable, program, tmp_path / 'now.bin', *options)
+    sweep = run(sys.executable, program, tmp_path / 'sweep.bin', *options, '--sweep')
+    assert now.stdout == sweep.stdout and now.stdout
+    refused = run(sys.executable, program, tmp_path / 'sweep.bin')
+    assert refused.returncode == 1 and 'has its ring there' in refused.stderr
+
+
 def test_the_runtime_imports_numpy_and_onnxruntime_alone(exported):
     text = (exported[0] / 'detector.py').read_text()
     imports = {

@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.config import Config
 
 from deploy.check import measure_drift, predict
 from deploy.detector import Detector
 from deploy.evaluate import ExportedDetector
+from deploy.frames import clouds_of_files, columns_of
 from mmdistill.analysis.comparison import as_markdown, measure
 
 REPO = Path(__file__).resolve().parents[2]
@@ -40,6 +43,36 @@ def test_the_command_writes_two_files_in_8_bits_that_find_the_same(student, clou
     assert detector.meta['check']['box_error'] < 1e-3 and detector.meta['drift']['found'] > 0.6
     assert measure_drift(out, student.model, clouds[2:])['found'] > 0.6
     assert len(predict(student.model, clouds[2])[0]) == len(detector(clouds[2])[0])
+
+
+def test_clouds_of_files_have_ages_and_not_rings(clouds, tmp_path):
+    names = ['x', 'y', 'z', 'intensity', 'time_lag']
+    cloud = clouds[0].copy()
+    cloud[:, 4] = np.arange(len(cloud)) % 32
+    cloud.tofile(tmp_path / 'sweep.bin')
+    with pytest.raises(ValueError, match='sweep.bin: time_lag goes up to 31'):
+        clouds_of_files([tmp_path / 'sweep.bin'], names)
+    (read,) = clouds_of_files([tmp_path / 'sweep.bin'], names, are_sweeps=True)
+    assert not read[:, 4].any() and np.array_equal(read[:, :4], cloud[:, :4])
+    (frame,) = clouds_of_files([tmp_path / 'sweep.bin'], [*names[:4], 'ring'], are_sweeps=True)
+    assert np.array_equal(frame, cloud)
+
+
+def test_columns_are_those_that_the_loading_steps_keep():
+    def columns(number, *steps):
+        pipeline = [dict(type=f'LoadPointsFrom{kind}', **options) for kind, options in steps]
+        return columns_of(
+            Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline)))), number
+        )
+
+    file = ('File', dict(load_dim=5, use_dim=5))
+    assert columns(5, file) == ['x', 'y', 'z', 'intensity', 'ring']
+    assert columns(4, ('File', dict(load_dim=5, use_dim=4))) == ['x', 'y', 'z', 'intensity']
+    assert columns(4, ('File', dict(load_dim=5, use_dim=[0, 1, 2, 4]))) == ['x', 'y', 'z', 'ring']
+    assert columns(4, file, ('MultiSweeps', {})) == ['x', 'y', 'z', 'time_lag']
+    sweeps = ('MultiSweeps', dict(use_dim=[0, 1, 2, 3, 4]))
+    assert columns(5, file, sweeps) == ['x', 'y', 'z', 'intensity', 'time_lag']
+    assert columns(6, file) == ['x', 'y', 'z', 'intensity', 'ring', 'feature_5']
 
 
 def test_the_commands_end_with_a_sentence(exported, tmp_path):
