@@ -6,8 +6,8 @@ kernels in any layout, and says what became of every key. Files of MMDetection3D
 also load as they are.
 
 Example:
-    python tools/convert_checkpoint.py lidar-only-det.pth checkpoints/bevfusion_lidar_teacher.pth \
-        --check samples/LIDAR_TOP/some_sweep.pcd.bin
+    python tools/convert_checkpoint.py lidar-only-det.pth \
+        checkpoints/bevfusion_lidar_teacher_mit.pth --check samples/LIDAR_TOP/some_sweep.pcd.bin
 """
 
 from __future__ import annotations
@@ -25,23 +25,32 @@ import numpy as np
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from bevfusion.checkpoint import convert_weights
+from bevfusion.checkpoint import MIT, MMDET3D, convert_weights, naming_of
 from bevfusion.encoder_check import check_encoder
-from mmdistill.apis import check_checkpoint, load_config
+from mmdistill.apis import check_checkpoint, check_config, load_config
 from mmdistill.utils.checkpoint import load_weights
+
+CONFIGS = {
+    MIT: 'configs/bevfusion/bevfusion_lidar_teacher_mit.py',
+    MMDET3D: 'configs/bevfusion/bevfusion_lidar_teacher.py',
+}
 
 
 def main() -> None:
     args = parse_args()
     with end_with_a_sentence():
-        cfg = load_config(args.config)
+        if args.config is not None:
+            check_config(args.config)
         check_checkpoint(args.source)
         if args.check is not None and not args.check.is_file():
             raise FileNotFoundError(f'The sweep {str(args.check)!r} of --check does not exist.')
-    init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    model = MODELS.build(cfg.model)
     try:
-        conversion = convert_weights(load_weights(args.source)['state_dict'], model)
+        weights = load_weights(args.source)['state_dict']
+        config = args.config or CONFIGS[naming_of(weights)]
+        cfg = load_config(config)
+        init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+        model = MODELS.build(cfg.model)
+        conversion = convert_weights(weights, model)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'{args.source}: {error}')
     print(conversion.describe(args.source))
@@ -51,7 +60,7 @@ def main() -> None:
         print(f'check on {args.check}: {check_encoder(model, torch.from_numpy(points))}')
     with end_with_a_sentence():
         conversion.save(args.out, args.source, args.allow_missing)
-    print(f'{len(conversion.state_dict)} keys written to {args.out}.')
+    print(f'{len(conversion.state_dict)} keys written to {args.out}, for {config}.')
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,8 +69,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', type=Path, help='file to write')
     parser.add_argument(
         '--config',
-        default='configs/bevfusion/bevfusion_lidar_teacher.py',
-        help='config of the detector (default: %(default)s)',
+        help='config of the detector (default: bevfusion_lidar_teacher_mit.py for files of '
+        'mit-han-lab/bevfusion, bevfusion_lidar_teacher.py for others)',
     )
     parser.add_argument(
         '--allow-missing', action='store_true', help='write the file although it is not whole'

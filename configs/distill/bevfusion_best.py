@@ -12,8 +12,8 @@ model = dict(
     _delete_=True,
     type='BEVFusionDistiller',
     student=dict(config='configs/bevfusion/bevfusion_lidar_student_s.py'),
-    # Its weights: train it, or take the published ones,
-    #   python tools/convert_checkpoint.py lidar-only-det.pth checkpoints/bevfusion_lidar_teacher.pth
+    # Its weights: train it, or take the published ones, MMDetection3D's as they are; of those of
+    # mit-han-lab/bevfusion, converted, bevfusion_lidar_teacher_mit.py is the config.
     teacher=dict(
         config='configs/bevfusion/bevfusion_lidar_teacher.py',
         checkpoint='checkpoints/bevfusion_lidar_teacher.pth',

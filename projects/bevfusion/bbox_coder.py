@@ -11,10 +11,13 @@ from torch import Tensor
 
 from .boxes import constants
 
+HEIGHTS = {'centre': 0.5, 'top': 1.0}
+"""How far above the bottom of a box, in its sizes, lies what a height is of."""
+
 
 @TASK_UTILS.register_module()
 class TransFusionBBoxCoder(BaseBBoxCoder):
-    """Codes (x, y in cells, centre z, log sizes, sin, cos, vx, vy) of LiDAR boxes.
+    """Codes (x, y in cells, height, log sizes, sin, cos, vx, vy) of LiDAR boxes.
 
     TransFusion (Bai et al., CVPR 2022).
 
@@ -26,6 +29,8 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
             bottom centre lies outside are dropped. The faces belong to it.
         score_threshold: With ``filter`` only boxes above it are kept; 0 or None keeps all.
         code_size: 8, or 10 with velocity.
+        height_of: Of what of a box the height is the z: its ``'centre'``, or its ``'top'`` as in
+            weights of mit-han-lab/bevfusion, whose data set takes centres for bottoms.
     """
 
     def __init__(
@@ -36,8 +41,11 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         post_center_range: Sequence[float] | None = None,
         score_threshold: float | None = None,
         code_size: int = 8,
+        height_of: str = 'centre',
     ) -> None:
         super().__init__()
+        if height_of not in HEIGHTS:
+            raise ValueError(f'height_of is one of {list(HEIGHTS)}, not {height_of!r}')
         if code_size not in (8, 10):
             raise ValueError(f'code_size is {code_size}; it is 8, or 10 with velocity')
         self.pc_range = pc_range
@@ -46,6 +54,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         self.post_center_range = post_center_range
         self.score_threshold = score_threshold
         self.code_size = code_size
+        self.height_of = height_of
 
     def encode(self, dst_boxes: Tensor) -> Tensor:
         """Targets (N, code_size) of boxes (N, 7 or 9): x, y, z bottom, sizes, yaw, velocity."""
@@ -54,7 +63,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         angle = dst_boxes[:, yaw : yaw + 1]
         parts = [
             (xy - start) / cell,
-            bottom + dims[:, 2:3] * 0.5,
+            bottom + dims[:, 2:3] * HEIGHTS[self.height_of],
             dims.log(),
             angle.sin(),
             angle.cos(),
@@ -80,7 +89,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
             rot: (B, 2, P) sin and cos.
             dim: (B, 3, P) log sizes.
             center: (B, 2, P) in cells.
-            height: (B, 1, P) centre z in metres.
+            height: (B, 1, P) z of the centre, or of ``height_of``, in metres.
             vel: (B, 2, P) in m/s, or None.
             filter: Apply ``post_center_range`` and ``score_threshold``.
 
@@ -106,7 +115,7 @@ class TransFusionBBoxCoder(BaseBBoxCoder):
         sizes = dim.exp()
         parts = [
             center * cell[:, None] + start[:, None],
-            height - sizes[:, 2:3] * 0.5,
+            height - sizes[:, 2:3] * HEIGHTS[self.height_of],
             sizes,
             torch.atan2(rot[:, 0:1], rot[:, 1:2]),
         ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .kernel_layout import fitting_layouts, layouts_of_file
 from .sparse_ops import SparseConv3d, SubMConv3d
+from .transfusion_head import HEIGHT_TAG
 
 MIT, MMDET3D = 'mit-han-lab/bevfusion', 'MMDetection3D'
 
@@ -104,6 +105,12 @@ class Conversion:
         ):
             more = [f'  ... and {len(keys) - _LISTED} more'] if len(keys) > _LISTED else []
             lines += [f'{title} ({len(keys)}):', *(f'  {key}' for key in keys[:_LISTED]), *more]
+        if self.naming == MIT:
+            lines += [
+                'Boxes: of sizes (width, length, height) and headings (-yaw - pi / 2), turned into '
+                "MMDetection3D's in the weights. Heights are of the tops of boxes, as "
+                "bbox_coder.height_of='top' of the config says."
+            ]
         if self.was_fused:
             lines += [
                 'NOTE: this is a LiDAR-camera detector. Its encoder sees points alone and is used '
@@ -144,12 +151,12 @@ def convert_weights(weights: Mapping[str, Tensor], model: nn.Module) -> Conversi
         model: The detector; gets the weights that fit.
 
     Raises:
-        ValueError: The file has neither naming.
+        ValueError: The file has neither naming, or heights of boxes that the model does not read.
     """
     tags = getattr(weights, '_metadata', {})
     tags = {name.removeprefix('module.'): tag for name, tag in tags.items()}
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-    naming = _naming(weights)
+    naming = naming_of(weights)
     renamed, left_out, unknown = {}, [], []
     own = model.state_dict()
     for key in weights:
@@ -171,6 +178,9 @@ def convert_weights(weights: Mapping[str, Tensor], model: nn.Module) -> Conversi
     fitting._metadata = {
         new.rpartition('.')[0]: tags.get(old.rpartition('.')[0], {}) for new, old in renamed.items()
     }
+    if naming == MIT:
+        _turn_boxes(fitting)
+        fitting._metadata['bbox_head'] = {HEIGHT_TAG: 'top'}
     model.load_state_dict(fitting, strict=False)
     loaded = model.state_dict()
     # The model's version tags go along: MMDetection3D's loader needs them to leave kernels alone.
@@ -209,6 +219,18 @@ def rename(key: str, naming: str) -> str | None:
     return None
 
 
+def _turn_boxes(weights: OrderedDict) -> None:
+    """Let a head of mit-han-lab/bevfusion, in place, size and turn boxes as MMDetection3D does.
+
+    Its data set has boxes of (width, length, height) and the yaw ``-yaw - pi / 2``, whose sine is
+    ``-cos(yaw)`` and whose cosine ``-sin(yaw)``.
+    """
+    for key, value in weights.items():
+        found = re.fullmatch(r'bbox_head\.prediction_heads\.\d+\.(dim|rot)\.\d+\.\w+', key)
+        if found:
+            weights[key] = value[[1, 0, 2]] if found[1] == 'dim' else -value[[1, 0]]
+
+
 def _rename_in_decoder(key: str) -> str:
     for there, here in _DECODER_NAMES.items():
         new, found = re.subn(rf'^(bbox_head\.decoder\.\d+\.){there}', rf'\g<1>{here}', key)
@@ -217,10 +239,14 @@ def _rename_in_decoder(key: str) -> str:
     return key
 
 
-def _naming(weights: Mapping[str, Tensor]) -> str:
-    """The naming under which the file has more keys of the LiDAR detector."""
+def naming_of(weights: Mapping[str, Tensor]) -> str:
+    """Return the naming under which a file has more keys of the LiDAR detector.
+
+    Raises:
+        ValueError: It has none.
+    """
     counts = {
-        naming: sum(key.startswith(tuple(parts)) for key in weights)
+        naming: sum(key.removeprefix('module.').startswith(tuple(parts)) for key in weights)
         for naming, parts in _PARTS.items()
     }
     naming = max(counts, key=counts.__getitem__)

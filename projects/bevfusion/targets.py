@@ -24,7 +24,8 @@ class TransFusionTargets:
         labels: (B, L * P) class, or num_classes for background.
         label_weights: (B, L * P).
         box_codes: (B, L * P, code_size).
-        box_weights: (B, L * P, code_size), zero for background and where a velocity is not known.
+        box_weights: (B, L * P, code_size), zero for background and where a code is not finite, as
+            an unknown velocity is; MMDetection3D's ``NuScenesDataset`` writes 0 m/s for those.
         heatmap: (B, num_classes, X, Y).
         num_pos: Matched queries in the batch.
         matched_iou: Scalar; mean over samples of the mean IoU of matched queries.

@@ -99,7 +99,7 @@ def package_yaml(detector: nn.Module, classes: Sequence[str], columns: Sequence[
         columns: What the numbers of a point are.
 
     Raises:
-        ValueError: The node cannot give these numbers, or reads other boxes.
+        ValueError: The node cannot give these points, or reads other boxes.
     """
     if tuple(columns) not in _POINTS:
         raise ValueError(
@@ -110,6 +110,11 @@ def package_yaml(detector: nn.Module, classes: Sequence[str], columns: Sequence[
         raise ValueError(
             f'boxes of this detector have {detector.bbox_head.bbox_coder.code_size} numbers; the '
             'node reads 10, velocities among them'
+        )
+    if detector.bbox_head.bbox_coder.height_of != 'centre':
+        raise ValueError(
+            "heights of this detector are those of boxes' tops; the node reads those of centres. "
+            'Distil a student whose bbox_coder has the default, and export that'
         )
     grid, head = voxel_grid(detector), detector.bbox_head
     low, size = grid.low_m, grid.size_m

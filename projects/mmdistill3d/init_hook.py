@@ -114,6 +114,7 @@ class Det3DInitHook(TeacherInitHook):
         _add_height_compression(derived, student, teacher)
         _add_concatenation(derived, student, teacher)
         _add_ends_of_stages(derived, student, teacher)
+        _add_heights(derived, student, teacher)
         add_classes(derived, student, teacher)
         return derived
 
@@ -153,6 +154,21 @@ def _add_concatenation(derived: dict, student: nn.Module, teacher: nn.Module) ->
             derived['grouped_inputs'][f'{prefix}.{name}'] = dict(student=mine, teacher=theirs)
         else:
             derived['exclude'][f'{prefix}.{name}'] = 'reads other maps than the teacher does'
+
+
+def _add_heights(derived: dict, student: nn.Module, teacher: nn.Module) -> None:
+    """Leave out what codes the height of a box where it is that of something else of it."""
+    prefix, head = part_of(student, 'bbox_head')
+    heights = [
+        getattr(getattr(side, 'bbox_coder', None), 'height_of', None)
+        for side in (head, part_of(teacher, 'bbox_head')[1])
+    ]
+    if None in heights or heights[0] == heights[1]:
+        return
+    for number in range(len(head.prediction_heads)):
+        derived['exclude'][f'{prefix}.prediction_heads.{number}.height'] = (
+            f"its heights are those of a box's {heights[0]}, the teacher's of its {heights[1]}"
+        )
 
 
 def _add_ends_of_stages(derived: dict, student: nn.Module, teacher: nn.Module) -> None:

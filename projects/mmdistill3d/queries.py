@@ -84,7 +84,8 @@ def read_queries(outputs: dict[str, Tensor], coder: dict) -> Queries:
     Args:
         outputs: ``center`` ``(B, 2, L * P)`` in cells, ``height``, ``dim`` (logarithms), ``rot``
             (sine, cosine), ``heatmap`` logits, maybe ``vel``; ``query_heatmap_score`` (B, K, P).
-        coder: ``pc_range``, ``voxel_size`` and ``out_size_factor``.
+        coder: ``pc_range``, ``voxel_size`` and ``out_size_factor``; maybe ``height_of``, which
+            is ``'centre'`` or ``'top'``.
 
     Raises:
         ValueError: An output is missing.
@@ -104,7 +105,10 @@ def read_queries(outputs: dict[str, Tensor], coder: dict) -> Queries:
     center = last['center'] * cell_metres(coder, last['center']) + range_start(
         coder, last['center']
     )
-    parts = [center, last['height'], last['dim'], last['rot']]
+    height = last['height']
+    if coder.get('height_of') == 'top':
+        height = height - last['dim'][..., 2:3].exp() / 2
+    parts = [center, height, last['dim'], last['rot']]
     boxes = torch.cat(parts + ([last['vel']] if 'vel' in last else []), dim=-1)
     peaks = last['query_heatmap_score']
     scores = last['heatmap'].detach().sigmoid() * peaks.detach()
@@ -287,7 +291,7 @@ def _coder(config: dict | None, argument: str) -> dict | None:
     missing = [key for key in CODER_KEYS if key not in config]
     if missing:
         raise ValueError(f'{argument} needs {list(CODER_KEYS)}; {missing} are missing in {config}')
-    return {key: config[key] for key in CODER_KEYS}
+    return {key: config[key] for key in (*CODER_KEYS, 'height_of') if key in config}
 
 
 def _coder_of(head: nn.Module, role: str) -> dict:
@@ -297,7 +301,8 @@ def _coder_of(head: nn.Module, role: str) -> dict:
             f"the {role}'s bbox_coder is {type(coder).__name__}, without {CODER_KEYS}; give "
             f'{role}_coder=dict(pc_range=..., voxel_size=..., out_size_factor=...)'
         )
-    return {key: getattr(coder, key) for key in CODER_KEYS}
+    heights = getattr(coder, 'height_of', 'centre')
+    return {**{key: getattr(coder, key) for key in CODER_KEYS}, 'height_of': heights}
 
 
 def range_start(coder: dict, like: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Published checkpoints, made here from our own detector, give the same detections back."""
 
 import copy
+import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import get_state_dict
 
 from bevfusion.checkpoint import convert_weights
+from mmdistill import Teacher
 
 CONFIG = 'configs/bevfusion/bevfusion_lidar_student_mini.py'
 # Ours to mit-han-lab/bevfusion's, in the order in which they are tried.
@@ -42,6 +46,10 @@ def mit_checkpoint(model, with_camera=False):
     """The model's weights as mit-han-lab/bevfusion would have saved them."""
     state = {}
     for key, value in model.state_dict().items():
+        if re.search(r'prediction_heads\.\d+\.dim\.\d+\.\w+$', key):
+            value = value[[1, 0, 2]]  # width, length, height
+        if re.search(r'prediction_heads\.\d+\.rot\.\d+\.\w+$', key):
+            value = -value[[1, 0]]  # sine and cosine of -yaw - pi / 2
         for ours, theirs in MIT_NAMES:
             key = re.sub(ours, theirs, key)
         state[key] = value.permute(1, 2, 3, 4, 0).contiguous() if value.dim() == 5 else value
@@ -50,9 +58,11 @@ def mit_checkpoint(model, with_camera=False):
     return {'meta': {'epoch': 20}, 'state_dict': state}
 
 
-def build(seed):
+def build(seed, height_of='top'):
     torch.manual_seed(seed)
-    model = MODELS.build(Config.fromfile(CONFIG).model)
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.bbox_head.bbox_coder.height_of = height_of
+    model = MODELS.build(cfg.model)
     model.init_weights()
     return model
 
@@ -120,6 +130,51 @@ def test_the_written_file_says_its_kernel_layout_to_mmdetection3ds_own_loader(co
     assert tags == source.state_dict()._metadata['pts_middle_encoder.conv_input.0']
 
 
+def test_boxes_of_mit_han_lab_are_read_as_its_data_set_has_them(convert, source):
+    """Codes by its formulas, out of a head that says nothing but them."""
+    x, y, bottom, length, width, height, yaw = 3.0, -2.0, -1.85, 4.6, 1.9, 1.7, math.radians(30)
+    centre = bottom + height / 2  # its data set takes this for the bottom,
+    yaw_there = -yaw - math.pi / 2
+    codes = dict(
+        height=[centre + height / 2],  # and its coder this for the centre
+        dim=[math.log(width), math.log(length), math.log(height)],
+        rot=[math.sin(yaw_there), math.cos(yaw_there)],
+    )
+    checkpoint = mit_checkpoint(source)
+    for name, code in codes.items():
+        last = f'heads.object.prediction_heads.0.{name}.1'
+        checkpoint['state_dict'][f'{last}.weight'] *= 0
+        checkpoint['state_dict'][f'{last}.bias'] = torch.tensor(code)
+    model = build(seed=2)
+    load_checkpoint(model, str(convert(checkpoint)[0]), strict=True)
+    with torch.no_grad():
+        head = model.eval().bbox_head
+        raw = head.prediction_heads[0](torch.zeros(1, head.shared_conv.out_channels, 1))
+    start, cell = torch.tensor(head.bbox_coder.pc_range[:2]), 0.8
+    place = ((torch.tensor([x, y]) - start) / cell).view(1, 2, 1)
+    (box,) = head.bbox_coder.decode_boxes(
+        raw['rot'], raw['dim'], place, raw['height'], raw.get('vel')
+    )[0]
+    expected = torch.tensor([x, y, bottom, length, width, height, yaw])
+    torch.testing.assert_close(box[:7], expected)
+    codes = head.bbox_coder.encode(torch.cat([expected, torch.zeros(2)])[None])[0]
+    torch.testing.assert_close(codes[2], torch.tensor(centre + height / 2))
+
+
+def test_a_detector_that_reads_heights_otherwise_refuses_the_file(convert, source):
+    converted, report = convert(mit_checkpoint(source))
+    assert 'Heights are of the tops of boxes' in report
+    standard = build(seed=2, height_of='centre')
+    with pytest.raises(ValueError, match="those of the top of a box.*set it to 'top'"):
+        load_checkpoint(standard, str(converted), strict=True)
+    with pytest.raises(ValueError, match='height_of'):
+        convert_weights(mit_checkpoint(source)['state_dict'], standard)
+    with pytest.raises(ValueError, match='height_of'):
+        standard.load_state_dict(get_state_dict(source))  # as a run of it saves them
+    with pytest.raises(ValueError, match='height_of'):
+        Teacher(CONFIG, str(converted)).load()
+
+
 @pytest.mark.parametrize('fault', ['missing', 'unknown', 'other shape'])
 def test_a_file_that_does_not_fit_is_written_only_on_request(convert, source, fault):
     checkpoint = mit_checkpoint(source)
@@ -157,7 +212,12 @@ def test_the_command_converts_and_checks_the_kernels_on_a_sweep(source, tmp_path
         source.train().extract_pts_feat({'points': [cloud]})
     published, out = tmp_path / 'published.pth', tmp_path / 'new' / 'converted.pth'
     torch.save(mit_checkpoint(source), published)
-    command = [sys.executable, 'tools/convert_checkpoint.py', published, out, '--config', CONFIG]
+    config = tmp_path / 'mit.py'
+    config.write_text(
+        f"_base_ = '{Path(CONFIG).absolute()}'\n"
+        "model = dict(bbox_head=dict(bbox_coder=dict(height_of='top')))\n"
+    )
+    command = [sys.executable, 'tools/convert_checkpoint.py', published, out, '--config', config]
     command += ['--check', tmp_path / 'sweep.bin']
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -124,6 +124,20 @@ def test_a_map_of_other_heights_keeps_its_own_first_convolution(pair):
     assert 'pts_backbone.blocks.0.0' not in correspondence['grouped_inputs']
 
 
+def test_heights_of_something_else_of_a_box_are_not_inherited(pair):
+    student, teacher = pair
+    teacher.bbox_head.bbox_coder.height_of = 'top'
+    before = {k: v.clone() for k, v in student.state_dict().items() if '.height.' in k}
+    report = start(student, teacher)
+    kept = {k: v for k, v in student.state_dict().items() if k in before}
+    assert before and all(torch.equal(before[key], kept[key]) for key in before)
+    left = report.left()
+    assert all('.prediction_heads.0.height.' in name for name in left) and left
+    assert set(left.values()) == {
+        "its heights are those of a box's centre, the teacher's of its top"
+    }
+
+
 def test_centre_and_anchor_heads_read_a_concatenation_too():
     model = load('centerpoint/centerpoint_pillar_mini.py').model
     center = MODELS.build(model)

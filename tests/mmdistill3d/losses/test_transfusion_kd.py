@@ -324,3 +324,13 @@ def test_a_query_of_no_confidence_is_no_background():
     with torch.no_grad():
         teacher['heatmap'][..., 1] += 3.0
     assert loss(student, teacher) != expected
+
+
+def test_heights_of_tops_are_compared_as_heights_of_centres():
+    student, teacher = outputs(6, 0), outputs(6, 1)
+    lifted = dict(teacher, height=teacher['height'] + teacher['dim'][:, 2:3].exp() / 2)
+    options = dict(student_model=None, teacher_model=None)
+    plain = build()(student, teacher, **options)
+    top = build(teacher_coder=dict(CODER, height_of='top'))
+    torch.testing.assert_close(top(student, lifted, **options), plain)
+    assert not torch.isclose(build()(student, lifted, **options), plain)
