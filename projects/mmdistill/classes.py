@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,14 +139,14 @@ class ClassColumns(nn.Module):
     """Brings what a teacher says of its classes into the student's order, by name.
 
     Until :meth:`join` tells the classes it leaves everything as it is. Its tensors lie where the
-    loss lies, so that nothing waits for the device.
+    loss lies, so that nothing waits for the device. They are no buffers: their length changes when
+    the classes are told, which copies of a model (EMA) would not follow.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.classes: ClassMap | None = None
-        for name in ('teacher_labels', 'student_labels'):
-            self.register_buffer(name, torch.zeros(0, dtype=torch.long), persistent=False)
+        self.teacher_labels = self.student_labels = torch.zeros(0, dtype=torch.long)
 
     def join(self, classes: ClassMap | None) -> None:
         """Take the classes of the two models; None where they are not known."""
@@ -154,6 +154,10 @@ class ClassColumns(nn.Module):
         for name in ('teacher_labels', 'student_labels'):
             labels = getattr(self.classes, name, [])
             setattr(self, name, torch.tensor(labels, device=self.teacher_labels.device).long())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassColumns:
+        self.teacher_labels, self.student_labels = fn(self.teacher_labels), fn(self.student_labels)
+        return super()._apply(fn, recurse)
 
     @property
     def changes(self) -> bool:

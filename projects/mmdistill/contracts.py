@@ -134,6 +134,8 @@ class Sampler:
     """Config of the projectors that fit these features."""
     memory: dict = {}
     """Config of the memory that fits these samples."""
+    columns: nn.Module | None = None
+    """What of it moves with the loss: joins the classes of the two models."""
 
     def bind(self, student: Layer, teacher: Layer) -> None:
         """Learn the layers, as :meth:`LinkLoss.bind`."""

@@ -88,10 +88,10 @@ class Distiller(BaseModel):
         if train_cfg is not None:
             raise ValueError('train_cfg belongs to the student: model.student.train_cfg')
         config = read_student_config(student)
-        self._student_checkpoint = student.get('checkpoint') if 'type' not in student else None
+        self.student_checkpoint = student.get('checkpoint') if 'type' not in student else None
         self.student: BaseModel = MODELS.build(read_model_config(config, 'student'))
         name_classes(self.student, config_classes(config), 'config of the student')
-        self._student_weight, self._student_schedules = _scheduled(student_weight)
+        self._student_weight, self.student_schedules = _scheduled(student_weight)
         with _own_random_numbers():
             self.teachers = _Teachers(_build_teachers(teacher, teachers))
             self.links = _build_links(links)
@@ -153,13 +153,13 @@ class Distiller(BaseModel):
 
     def _weigh_own(self, losses: dict[str, Any]) -> dict[str, Any]:
         """Multiply the student's own losses by ``student_weight``, and log that where it is set."""
-        if self._student_weight == 1 and not self._student_schedules:
+        if self._student_weight == 1 and not self.student_schedules:
             return losses
-        weight = weight_at(self._student_weight, self._student_schedules, *self._now())
+        weight = weight_at(self._student_weight, self.student_schedules, *self._now())
         weighed = {
             key: _times(value, weight) if 'loss' in key else value for key, value in losses.items()
         }
-        return {**weighed, 'student_weight': torch.tensor(weight)}
+        return {**weighed, 'student_weight': _first_tensor(losses).new_tensor(weight)}
 
     def _teachers_at_work(self, weights: dict[str, float]) -> dict[str, bool]:
         """Names of the teachers that this step needs, and whether they must run to their end."""
@@ -204,7 +204,7 @@ class Distiller(BaseModel):
         """
         if self.progress is None:
             scheduled = [name for name, link in self.links.items() if link.schedules]
-            scheduled += ['student_weight'] if self._student_schedules else []
+            scheduled += ['student_weight'] if self.student_schedules else []
             if scheduled:
                 raise RuntimeError(
                     f'links {scheduled} have a schedule, but nothing reports epoch and iteration: '
@@ -220,9 +220,9 @@ class Distiller(BaseModel):
     def init_weights(self) -> None:
         """Initialise the student exactly as if it were trained alone, then links and teachers."""
         self.student.init_weights()
-        if self._student_checkpoint is not None:
-            weights = load_weights(self._student_checkpoint)['state_dict']
-            load_strictly(self.student, weights, f'student ({self._student_checkpoint})')
+        if self.student_checkpoint is not None:
+            weights = load_weights(self.student_checkpoint)['state_dict']
+            load_strictly(self.student, weights, f'student ({self.student_checkpoint})')
         with _own_random_numbers():
             for link in self.links.values():
                 link.init_weights()
@@ -421,9 +421,13 @@ def _zero_with_gradients(link: Link, losses: Mapping[str, Any]) -> Tensor:
     parameters = [p for p in link.parameters() if p.requires_grad]
     if parameters:
         return sum(p.sum() * 0 for p in parameters)
+    return _first_tensor(losses).new_zeros(())
+
+
+def _first_tensor(losses: Mapping[str, Any]) -> Tensor:
+    """The first loss, which says where losses lie."""
     value = next(iter(losses.values()))
-    value = value[0] if isinstance(value, (list, tuple)) else value
-    return value.new_zeros(())
+    return value[0] if isinstance(value, (list, tuple)) else value
 
 
 def _times(value: Any, weight: float) -> Any:

@@ -126,17 +126,18 @@ class Teacher:
         cache, key, known = self._cached(args, kwargs, to_end)
         with self._recorder.record() as recording:
             if known is None:
-                size = _batch_size((args, kwargs))
+                size, shared = _batch_size((args, kwargs)), []
                 with (
                     self._precision(to_end),
                     torch.no_grad(),
                     recording.listen(stop_early=not to_end, batch_size=size),
                 ):
-                    # A model may write into its input, as PillarFeatureNet does; and where the pass
-                    # runs to its end, predictions must not land in the student's batch.
-                    samples = not recording.stops_early
-                    (args, kwargs), shared = _own_copy((args, kwargs), samples)
-                    recording.predictions = self.model(*args, **kwargs, mode=self.mode)
+                    if to_end or not recording.is_complete:  # parameters need no pass
+                        # A model may write into its input, as PillarFeatureNet does; and where the
+                        # pass runs to its end, predictions must not land in the student's batch.
+                        samples = not recording.stops_early
+                        (args, kwargs), shared = _own_copy((args, kwargs), samples)
+                        recording.predictions = self.model(*args, **kwargs, mode=self.mode)
                 _demand_unchanged(shared, self.name)
             else:
                 recording.restore(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 from mmengine.logging import print_log
@@ -14,6 +15,7 @@ from mmdistill.channel_order import ChannelGroup, sort_channels
 from mmdistill.hooks import TeacherInitHook
 from mmdistill3d.channel_groups import channel_groups, further_parts
 from mmdistill3d.class_rows import add_classes
+from mmdistill3d.images import other_images
 from mmdistill3d.parts import (
     depth_of_map,
     first_backbone_conv,
@@ -109,6 +111,14 @@ class Det3DInitHook(TeacherInitHook):
                 f'Det3DInitHook: the maps of the student ({type(student).__name__}) are {axes[0]}, '
                 f'those of the teacher ({type(teacher).__name__}) {axes[1]}, so that their kernels '
                 "do not fit. Use type='TeacherInitHook' with exclude=[...]"
+            )
+        different = other_images(student, teacher)
+        if different is not None:
+            print_log(
+                f"the student's images have {different}: the first convolution gets weights that "
+                "were trained on others; give the student the teacher's data_preprocessor",
+                logger='current',
+                level=logging.WARNING,
             )
         derived: dict[str, Any] = dict(grouped_inputs={}, names={}, exclude={}, outputs={})
         _add_height_compression(derived, student, teacher)

@@ -62,6 +62,7 @@ class QuerySampler(Sampler):
         self.matcher = QueryMatcher(
             max_distance=max_distance, num_queries=num_queries, **(matcher or {})
         )
+        self.columns = self.matcher.columns
 
     @property
     def memory(self) -> dict:

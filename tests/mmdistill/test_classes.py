@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
@@ -50,6 +51,20 @@ def test_columns_are_brought_into_the_students_order():
     assert columns.known(scores).tolist() == [1, 0]
     columns.join(ClassMap(STUDENT, STUDENT))
     assert columns(scores) is scores
+
+
+def test_columns_move_with_their_loss_and_are_no_part_of_its_state():
+    columns = ClassColumns()
+    loss = nn.ModuleDict(dict(columns=columns))
+    average = ExponentialMovingAverage(loss)  # as EMAHook makes it, before the classes are told
+    columns.join(ClassMap(STUDENT, TEACHER))
+    average.update_parameters(loss)
+    average.update_parameters(loss)
+    assert not loss.state_dict() and not list(loss.buffers())
+    loss.to('meta')
+    assert columns.teacher_labels.is_meta and columns.student_labels.is_meta
+    loss.half()
+    assert columns.teacher_labels.dtype == torch.long
 
 
 def test_names_are_found_where_configs_and_checkpoints_keep_them():

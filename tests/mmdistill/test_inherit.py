@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdistill.inherit import ChannelLayout, inherit
-from tests.mmdistill.tiny import runner_config
+from tests.mmdistill.tiny import TinyClassifier, runner_config
 
 
 class TwoScales(nn.Module):
@@ -292,6 +292,19 @@ class TestHook:
             for log in (tmp_path / name).glob('*/*.log')
         ]
         assert warned == [True, False]
+
+    def test_a_student_with_a_checkpoint_of_its_own_is_not_overwritten(
+        self, distiller_config, tmp_path
+    ):
+        (tmp_path / 'student.py').write_text("model = dict(type='TinyClassifier', width=8)")
+        torch.save(dict(state_dict=TinyClassifier(8).state_dict()), tmp_path / 'own.pth')
+        student = dict(config=str(tmp_path / 'student.py'), checkpoint=str(tmp_path / 'own.pth'))
+        hooks = [dict(type='DistillHook'), dict(type='TeacherInitHook')]
+        config = runner_config(
+            tmp_path / 'run', distiller_config(student=student), custom_hooks=hooks
+        )
+        with pytest.raises(ValueError, match='own.pth.*which TeacherInitHook would overwrite'):
+            Runner.from_cfg(config).train()
 
     def test_an_unknown_teacher_is_an_error(self, train):
         with pytest.raises(ValueError, match=r"asks for teacher 'big'; there is \['teacher'\]"):

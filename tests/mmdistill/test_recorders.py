@@ -329,6 +329,19 @@ class TestWidths:
             MODELS.build(distiller_config(student=dict(config=str(path), widht=6)))
 
 
+def test_a_teacher_of_whom_parameters_alone_are_read_does_not_run(distiller_config, batch):
+    weight = dict(type='Parameters', layer='head.weight')
+    links = dict(head=dict(student=weight, teacher=weight, loss=dict(type='RKDLoss')))
+    distiller = MODELS.build(distiller_config(links=links))
+    distiller.init_weights()
+    model = distiller.teachers['teacher'].model
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    losses = [distiller(**batch, mode='loss')['distill/head'] for _ in range(4)]
+    assert all(torch.equal(losses[0], loss) for loss in losses) and losses[0] > 0
+    assert not calls
+
+
 def test_the_students_own_losses_may_weigh_less(distiller_config, batch):
     config = distiller_config(student_weight=0.25)
     distiller = MODELS.build(config)

@@ -187,7 +187,8 @@ def test_a_data_set_of_another_length_cannot_resume(model, tmp_path):
 def test_schedules_in_epochs_are_refused_by_a_loop_that_counts_iterations(model, tmp_path):
     model['links']['crd']['schedule'] = dict(kind='constant', begin=1)
     config = runner_config(tmp_path, model, train_cfg=dict(by_epoch=False, max_iters=3))
-    with pytest.raises(ValueError, match=r"links \['crd'\] have schedules in epochs"):
+    model['student_weight'] = dict(schedule=dict(kind='linear', end=2))
+    with pytest.raises(ValueError, match=r"\['crd', 'student_weight'\] have schedules in epochs"):
         Runner.from_cfg(config).train()
 
 

@@ -62,7 +62,7 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
     Raises:
         FileNotFoundError: naming the file and the command that trains it.
     """
-    for teacher in _teachers(cfg.get('model') or {}):
+    for key, teacher in _teachers(cfg.get('model') or {}):
         checkpoint = teacher.get('checkpoint')
         if not isinstance(checkpoint, str) or '://' in checkpoint or _is_there(checkpoint):
             continue
@@ -70,7 +70,7 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
         trains = (
             f'Train it:\n    python tools/train.py {config} --work-dir {Path(checkpoint).parent}'
             if isinstance(config, str)
-            else 'Train it with the config given as model.teacher.config.'
+            else f'Train it with the config given as model.{key}.config.'
         )
         # train.py writes epoch_N.pth or iter_N.pth, whatever name the config waits for; RUN/best
         # and RUN/last stand for files of the run.
@@ -82,7 +82,7 @@ def check_teachers(cfg: Mapping[str, Any]) -> None:
         raise FileNotFoundError(
             f'The teacher checkpoint {checkpoint!r} does not exist '
             f'(seen from {Path.cwd()}). {trains}\n'
-            f'{named}:\n    --cfg-options model.teacher.checkpoint=PATH_OR_URL'
+            f'{named}:\n    --cfg-options model.{key}.checkpoint=PATH_OR_URL'
         )
 
 
@@ -167,15 +167,15 @@ def _embedded(root: Any) -> str | None:
     return next(named, None)
 
 
-def _teachers(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for key in ('teacher', 'teachers'):
-        value = model.get(key)
-        if not isinstance(value, Mapping):
-            continue
-        if 'checkpoint' in value:
-            yield value
-        else:
-            yield from (item for item in value.values() if isinstance(item, Mapping))
+def _teachers(model: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The teachers of a model, each with its key in it."""
+    one, several = model.get('teacher'), model.get('teachers')
+    if isinstance(one, Mapping):
+        yield 'teacher', one
+    if isinstance(several, Mapping):
+        for name, teacher in several.items():
+            if isinstance(teacher, Mapping):
+                yield f'teachers.{name}', teacher
 
 
 def _missing_data(root: str, files: Sequence[str]) -> str:

@@ -186,6 +186,7 @@ def _enable_amp(cfg: Config) -> None:
     if get_device() == 'cpu':
         raise ValueError("--amp needs a GPU: MMEngine's AmpOptimWrapper does not run on the CPU.")
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    wrapper = wrapper if isinstance(wrapper, str) else wrapper.__name__
     if wrapper == 'AmpOptimWrapper':
         print_log('--amp: the config trains with mixed precision already.', logger='current')
         return

@@ -204,14 +204,12 @@ def _load_student(runner: Any, distiller: Distiller, checkpoint: dict) -> None:
 
 
 def _refuse_epoch_schedules(distiller: Distiller) -> None:
-    named = [
-        name
-        for name, link in distiller.links.items()
-        if any(schedule.by_epoch for schedule in link.schedules)
-    ]
+    schedules = {name: link.schedules for name, link in distiller.links.items()}
+    schedules['student_weight'] = distiller.student_schedules
+    named = [name for name, found in schedules.items() if any(one.by_epoch for one in found)]
     if named:
         raise ValueError(
-            f'links {named} have schedules in epochs, but the training loop counts iterations; '
+            f'{named} have schedules in epochs, but the training loop counts iterations; '
             'write them in iterations: schedule=dict(..., by_epoch=False)'
         )
 

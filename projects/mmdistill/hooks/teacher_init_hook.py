@@ -83,7 +83,14 @@ class TeacherInitHook(Hook):
         # Not in before_run: the runner initialises and loads weights behind it.
         if self._resumes:
             return
-        report = self.start(find_distiller(runner, type(self).__name__))
+        distiller = find_distiller(runner, type(self).__name__)
+        if distiller.student_checkpoint is not None:
+            raise ValueError(
+                f'the student begins with student.checkpoint={distiller.student_checkpoint!r}, '
+                f'which {type(self).__name__} would overwrite by weights of the {self.teacher}: '
+                'remove one of the two'
+            )
+        report = self.start(distiller)
         print_log(f'the student starts from the {self.teacher}:\n{report}', logger='current')
         if report.share < HALF_A_START:
             print_log(

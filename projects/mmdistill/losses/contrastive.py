@@ -74,6 +74,7 @@ class CRDLoss(EmbeddingLoss):
         projector = {**sampler.projector, **(projector or {})}
         super().__init__(embed_dims, projector, loss_weight, init_cfg, teacher_projector)
         self.sampler, self.needs, self.joins = sampler, sampler.needs, sampler.joins
+        self.columns = sampler.columns
         self._memory = {**sampler.memory, **(memory or {})}
         self.take_widths(student_channels=student_channels, teacher_channels=teacher_channels)
 
@@ -112,7 +113,7 @@ def _build_sampler(granularity: str | dict) -> Sampler:
     config = dict(type=granularity) if isinstance(granularity, str) else dict(granularity)
     kind = config['type']
     config['type'] = SAMPLERS.get(kind, kind)
-    if MODELS.get(config['type']) is None:
+    if isinstance(config['type'], str) and MODELS.get(config['type']) is None:
         raise ValueError(
             f'granularity is one of {sorted(SAMPLERS)} or the config of a sampler, not {kind!r}; '
             "'object' and 'query' come with mmdistill3d: add it to the config's custom_imports"

@@ -85,6 +85,7 @@ class Recording:
     def __init__(self, recorder: FeatureRecorder) -> None:
         self._recorder = recorder
         self.stops_early = False
+        self._is_attached = False
         self._keeps_copies = False
         self.predictions: Any = None  # what the pass returned, where somebody asks for it
         self._values: dict[Recorder, list] = {r: [] for r in recorder.recorders}
@@ -113,12 +114,13 @@ class Recording:
         try:
             for each in recorder.recorders:
                 ends.append(each.attach(recorder.model, recorder.role, self._store(each)))
+            self._is_attached = True
             yield
         except _AllRecorded as signal:
             if signal.recording is not self:
                 raise
         except Exception as error:
-            if not stop_early or counts_all or not self._is_complete():
+            if not stop_early or counts_all or not self.is_complete:
                 raise
             print_log(
                 f'the {recorder.role} failed behind the last layer that is read, which nobody '
@@ -160,6 +162,11 @@ class Recording:
                 )
         return [value for value, _ in values] if layer.call == 'all' else values[0][0]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether each recorder has what it asks for, as those of parameters have at once."""
+        return all(self._values.values())
+
     def restore(self, values: dict[Recorder, Any]) -> None:
         """Take values that an earlier pass recorded at every layer, in place of a pass."""
         for layer, value in values.items():
@@ -191,7 +198,7 @@ class Recording:
                     value = _clone(value)
                 before = [(tensor, tensor._version) for tensor in tensors_in(value)]
                 self._values[layer].append((value, before))
-            if self._is_complete():
+            if self.is_complete and self._is_attached:
                 if self.stops_early:
                     raise _AllRecorded(self)
                 if self._keeps_copies:
@@ -207,9 +214,6 @@ class Recording:
                 if _unchanged(before, value):
                     value = _clone(value)
                     values[number] = (value, [(t, t._version) for t in tensors_in(value)])
-
-    def _is_complete(self) -> bool:
-        return all(self._values.values())
 
 
 class _AllRecorded(BaseException):

@@ -205,10 +205,12 @@ def _run(side: Side, batch: dict[str, Any], mode: str) -> dict[str, Any]:
 def _demand_one_stage(side: Side) -> None:
     second = getattr(side.model, 'roi_head', None)
     if second is not None:
+        first = family_of(getattr(side.model, 'rpn_head', None))
+        anchors = 'AnchorHeadKDLoss at rpn_head, ' if first and first.name == 'anchor' else ''
         raise ValueError(
             f'the {side.role} {side.name} is a detector of two stages, and there is no rule for '
-            f'its {type(second).__name__}. By hand its first stage can be linked: AnchorHeadKDLoss '
-            'at rpn_head, feature losses at backbone and neck'
+            f'its {type(second).__name__}. By hand can be linked: {anchors}RoIHeadKDLoss between '
+            'two such heads, feature losses at backbone and neck'
         )
 
 

@@ -118,6 +118,7 @@ def prepare(request: Request, say: Callable[[str], Any] = lambda text: None) -> 
     for config in (request.teacher, request.base):
         if '::' not in config:
             check_config(config)
+    _demand_text(request.base)
     cfg = copy.deepcopy(read_config(request.base, 'student'))
     if request.calibrate:
         check_data(cfg, loaders=('train_dataloader',))
@@ -142,6 +143,19 @@ def prepare(request: Request, say: Callable[[str], Any] = lambda text: None) -> 
     if request.derives:
         say(tables.describe_costs(tried.student, pair.teacher.model))
     return prepared
+
+
+def _demand_text(config: str) -> None:
+    """Demand a student's config that a written one can have as its base.
+
+    Raises:
+        ValueError: It is one in pure Python, which MMEngine joins with none in text.
+    """
+    if '::' not in config and Config._is_lazy_import(config):
+        raise ValueError(
+            f'{config} is a config in pure Python (read_base), which a config in text cannot have '
+            "as its base: name the student's config in text, with `_base_ = [...]`"
+        )
 
 
 def write(prepared: Prepared) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmdistill.reading import Layer
 from mmdistill3d.classes import num_classes
+from mmdistill3d.images import other_images
 from mmdistill3d.planning.families import Suggestion
 from mmdistill3d.planning.pair import PARTS, Pair
 from mmdistill3d.reading import xy_of
@@ -109,7 +110,8 @@ def other_parts(pair: Pair) -> str | None:
         kinds = [side.kind(part) or 'none' for side in (pair.student, pair.teacher)]
         if SAME_WEIGHTS.get(kinds[0], kinds[0]) != SAME_WEIGHTS.get(kinds[1], kinds[1]):
             return f"the student's {part} is {kinds[0]}, the teacher's {kinds[1]}"
-    return None
+    different = other_images(pair.student.model, pair.teacher.model)
+    return None if different is None else f"the student's images have {different}"
 
 
 def finest(pair: Pair) -> tuple[str, Layer, Layer] | None:

@@ -326,6 +326,13 @@ def test_a_query_of_no_confidence_is_no_background():
     assert loss(student, teacher) != expected
 
 
+def test_what_joins_classes_moves_with_the_loss():
+    query = dict(type='CRDLoss', granularity='query')
+    losses = [build(), MODELS.build(dict(query, student_channels=4, teacher_channels=4))]
+    for loss, matcher in zip(losses, (losses[0].matcher, losses[1].sampler.matcher), strict=True):
+        assert matcher.columns in loss.modules()
+
+
 def test_heights_of_tops_are_compared_as_heights_of_centres():
     student, teacher = outputs(6, 0), outputs(6, 1)
     lifted = dict(teacher, height=teacher['height'] + teacher['dim'][:, 2:3].exp() / 2)

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mmdet3d.models import Det3DDataPreprocessor
 from mmengine.config import Config
+from torch import nn
 
 from mmdistill.apis.preflight import Verdict, preflight
 from mmdistill.teacher import read_config
+from mmdistill3d.images import other_images
 from mmdistill3d.planning import Request, make_plan, prepare, read_pair, write
 from mmdistill3d.planning.calibrate import calibrate
 from mmdistill3d.planning.prepare import texts
@@ -66,6 +69,31 @@ def test_the_mini_pair_is_written_as_by_hand(tmp_path):
         False,
         "the student's backbone is OtherBackbone, the teacher's SECOND",
     )
+
+
+def test_a_students_config_in_pure_python_is_refused_before_any_work(tmp_path):
+    lazy = tmp_path / 'lazy.py'
+    lazy.write_text(
+        'from mmengine.config import read_base\n\nwith read_base():\n    from .base import *\n'
+    )
+    with pytest.raises(ValueError, match='lazy.py is a config in pure Python.*in text'):
+        prepare(Request(TEACHER, CHECKPOINT, str(lazy)))
+
+
+def test_images_that_are_prepared_otherwise_are_no_start():
+    def detector(style, **settings):
+        model = nn.Module()
+        model.data_preprocessor = Det3DDataPreprocessor(**settings)
+        model.backbone = nn.Module()
+        model.backbone.style = style
+        return model
+
+    caffe = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
+    torch_like = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+    different = other_images(detector('pytorch', **torch_like), detector('caffe', **caffe))
+    assert "bgr_to_rgb True, the teacher's False" in different and 'style pytorch' in different
+    assert other_images(detector('caffe', **caffe), detector('caffe', **caffe)) is None
+    assert other_images(detector('caffe'), detector('pytorch')) is None  # no images
 
 
 def test_a_derived_student_passes_the_preflight(tmp_path, random_weights):
@@ -153,7 +181,11 @@ def test_detectors_that_see_different_ground_are_refused(tmp_path, random_weight
         (Request(TEACHER, 'nothing.pth', STUDENT), FileNotFoundError, 'nothing.pth'),
         (Request(CENTRE, CHECKPOINT, STUDENT), ValueError, 'do not fit CenterPoint'),
         (Request(TEACHER, CHECKPOINT, KITTI), ValueError, 'no class in common.*Pedestrian'),
-        (Request(TWO_STAGES, CHECKPOINT, KITTI), ValueError, 'two stages.*PVRCNNRoiHead'),
+        (
+            Request(TWO_STAGES, CHECKPOINT, KITTI),
+            ValueError,
+            'two stages.*PVRCNNRoiHead.*AnchorHeadKDLoss at rpn_head, RoIHeadKDLoss',
+        ),
     ],
 )
 def test_a_pair_that_cannot_be_distilled_ends_with_the_reason(request_, error, reason):

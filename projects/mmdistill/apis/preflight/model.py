@@ -48,7 +48,7 @@ def check_teacher_weights(state: State) -> Iterator[Finding]:
             )
             continue
         try:
-            check_teachers({'model': {'teacher': _config(state, name)}})
+            check_teachers({'model': _alone(state, name)})
             teacher.load()
         except (FileNotFoundError, ValueError) as error:
             what, _, cure = str(error).partition('\n')
@@ -107,9 +107,12 @@ def _with_random_teachers(state: State, names: set[str]) -> BaseModel:
     return model
 
 
-def _config(state: State, name: str) -> dict[str, Any]:
+def _alone(state: State, name: str) -> dict[str, Any]:
+    """The model's entry of one teacher."""
     model = state.cfg.model
-    return model.teacher if model.get('teacher') else model.teachers[name]
+    if model.get('teacher'):
+        return {'teacher': model.teacher}
+    return {'teachers': {name: model.teachers[name]}}
 
 
 def _key(state: State, name: str) -> str:

@@ -179,7 +179,7 @@ def iterations_of_run(state: State) -> int | None:
 
 
 def _require_finite(losses: dict[str, torch.Tensor]) -> None:
-    broken = [name for name, value in losses.items() if not value.isfinite().all()]
+    broken = [name for name, value in losses.items() if not torch.as_tensor(value).isfinite().all()]
     if broken:
         raise FloatingPointError(
             f'losses that are not finite: {", ".join(name for name in broken if name != "loss")}\n'

@@ -97,6 +97,7 @@ class TransFusionKDLoss(LinkLoss):
         self.matcher = QueryMatcher(
             class_cost, distance_cost, max_distance, num_queries, student_coder, teacher_coder
         )
+        self.columns = self.matcher.columns  # moves with the loss
         if background < 0:
             raise ValueError(f'background is a weight, not negative; got {background}')
         self.class_weight, self.box_weight = class_weight, box_weight
