@@ -204,6 +204,29 @@ def test_faults_of_a_table_have_their_lines(own):
     assert wound(own.root, allow=kinds).faults == dict.fromkeys(kinds, 1)
 
 
+def test_what_another_split_has_is_a_fault(own):
+    folder = own.root / 'Wound-1-0'
+    stray = (folder / 'metadata_train.csv').read_text().splitlines()[1]
+    own.change(lambda lines: lines.append(stray), folder / 'metadata_test.csv')
+    test = dict(ann_file='metadata_test.csv', apart_from=['metadata_dev.csv', 'metadata_train.csv'])
+    with pytest.raises(ValueError, match='another split has .*, as metadata_train.csv'):
+        wound(own.root, **test)
+    assert wound(own.root, **test, allow=['in_other_split']).faults == {'in_other_split': 1}
+    with pytest.raises(FileNotFoundError, match='metadata_gone.csv'):
+        wound(own.root, ann_file='metadata_test.csv', apart_from=['metadata_gone.csv'])
+    with pytest.raises(ValueError, match='cannot be apart from itself'):
+        wound(own.root, apart_from=['metadata_train.csv'])
+    split = dict(own.medpix, split='dev', apart_from=['train'])
+    medvl.MedPixDataset(**split)
+    case = json.loads(own.descriptions.read_text().splitlines()[0])['U_id']
+    dev = own.descriptions.with_name('descriptions_dev.jsonl')
+    cases = own.descriptions.with_name('data_dev.jsonl')
+    own.change(lambda lines: lines.append(json.dumps(dict(U_id=case, Case={}))), cases)
+    own.change(lambda lines: lines.append(edit(lines[0], U_id=case, image='other')), dev)
+    with pytest.raises(ValueError, match=f"'{case}', as descriptions_train.jsonl"):
+        medvl.MedPixDataset(**split)
+
+
 def test_a_label_cannot_be_the_text(tiny_root):
     with pytest.raises(ValueError, match="column 'severity' is a label"):
         wound(tiny_root, text='severity')

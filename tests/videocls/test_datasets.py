@@ -68,6 +68,17 @@ def test_kinetics_reads_its_table(tmp_path, numbered):
     assert [found[i]['data_samples'].label for i in range(2)] == [1, 0]
     with pytest.raises(ValueError, match=r"labels \['archery'\], which classes does not name"):
         build('KineticsDataset', classes=['riding a bike'], **options)
+
+    fewer = (tmp_path / 'train.csv').read_text().replace('archery,', 'riding a bike,')
+    (tmp_path / 'val.csv').write_text(fewer)  # a split without one of the classes
+    numbered('train/riding a bike/abcdefghi_2_000000_000010.mp4')
+    val = build('KineticsDataset', **{**options, 'ann_file': 'val.csv'})
+    assert val.metainfo['classes'] == found.metainfo['classes']
+    assert [val[i]['data_samples'].label for i in range(2)] == [1, 1]
+    with pytest.raises(ValueError, match=r"\['archery'\], which .*val.csv does not name"):
+        build('KineticsDataset', class_table='val.csv', **options)
+    with pytest.raises(ValueError, match='gone.csv does not exist, whose labels are the classes'):
+        build('KineticsDataset', class_table='gone.csv', **options)
     (tmp_path / 'train.csv').write_text('label,id\n')
     with pytest.raises(ValueError, match=r"no columns \['youtube_id', 'time_start', 'time_end'\]"):
         build('KineticsDataset', **options)

@@ -39,13 +39,17 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(dataset, split='dev', test_mode=True, pipeline=test_pipeline),
+    dataset=dict(
+        dataset, split='dev', apart_from=['train'], test_mode=True, pipeline=test_pipeline
+    ),
 )
 test_dataloader = dict(
     batch_size=16,
     num_workers=2,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(dataset, split='test', test_mode=True, pipeline=test_pipeline),
+    dataset=dict(
+        dataset, split='test', apart_from=['train', 'dev'], test_mode=True, pipeline=test_pipeline
+    ),
 )
 val_evaluator = dict(
     type='MultiTaskMetric', tasks={task: dict(classes=names) for task, names in classes.items()}

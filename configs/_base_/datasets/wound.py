@@ -41,13 +41,25 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(dataset, ann_file='metadata_dev.csv', test_mode=True, pipeline=test_pipeline),
+    dataset=dict(
+        dataset,
+        ann_file='metadata_dev.csv',
+        apart_from=['metadata_train.csv'],
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
 )
 test_dataloader = dict(
     batch_size=16,
     num_workers=2,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(dataset, ann_file='metadata_test.csv', test_mode=True, pipeline=test_pipeline),
+    dataset=dict(
+        dataset,
+        ann_file='metadata_test.csv',
+        apart_from=['metadata_train.csv', 'metadata_dev.csv'],
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
 )
 val_evaluator = dict(
     type='MultiTaskMetric', tasks={task: dict(classes=names) for task, names in classes.items()}

@@ -10,6 +10,7 @@ KINDS = {
     'unknown_class': 'have a label that is not among the classes',
     'missing_image': 'name an image that does not exist',
     'empty_text': 'have no text, or a placeholder for it',
+    'in_other_split': 'are of a patient, case or photo that another split has',
 }
 """Kinds of faults, and what lines with one do."""
 

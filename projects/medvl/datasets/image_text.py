@@ -50,6 +50,8 @@ class ImageTextDataset(BaseDataset):
         classes: Names of the classes of each task, in the order of the model's scores.
         allow: Kinds of faults (:data:`medvl.datasets.faults.KINDS`) that are no error: such lines
             are left out and counted; with ``'empty_text'`` they stay, with an empty text.
+        apart_from: Other splits, as the subclass names them, none of whose groups may be in this
+            one: of validation data those of training, of test data both.
         **kwargs: As in MMEngine's ``BaseDataset``: ``data_root``, ``pipeline``, ``indices`` ...
 
     Raises:
@@ -59,10 +61,14 @@ class ImageTextDataset(BaseDataset):
     """
 
     def __init__(
-        self, classes: Mapping[str, Sequence[str]], allow: Collection[str] = (), **kwargs: Any
+        self,
+        classes: Mapping[str, Sequence[str]],
+        allow: Collection[str] = (),
+        apart_from: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         self.classes = {task: list(names) for task, names in classes.items()}
-        self.allow = tuple(allow)
+        self.allow, self.apart_from = tuple(allow), tuple(apart_from)
         self.faults: dict[str, int] = {}
         super().__init__(metainfo=dict(classes=self.classes), **kwargs)
 
@@ -83,12 +89,14 @@ class ImageTextDataset(BaseDataset):
         """Say where the data set comes from."""
         raise NotImplementedError
 
+    def split_of(self, name: str) -> ImageTextDataset:
+        """Return a copy of this data set that reads another split."""
+        raise NotImplementedError
+
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the file."""
-        if not self.annotations.is_file():
-            raise FileNotFoundError(
-                f'{self.annotations} does not exist (seen from {Path.cwd()}). {self.how_to_get()}'
-            )
+        self._demand_file()
+        taken = self._groups_of_others()
         faults = Faults(str(self.annotations), self.allow)
         rows = list(self.read(lambda line, why: faults.add('unreadable', line, why)))
         samples, seen = [], {}
@@ -97,6 +105,9 @@ class ImageTextDataset(BaseDataset):
                 faults.add('duplicate_id', row.line, f'{row.id!r}, as line {seen[row.id]}')
                 continue
             seen[row.id] = row.line
+            if row.group in taken:
+                faults.add('in_other_split', row.line, f'{row.group!r}, as {taken[row.group]}')
+                continue
             sample = self._sample(row, faults)
             if sample is not None:
                 samples.append(sample)
@@ -107,6 +118,24 @@ class ImageTextDataset(BaseDataset):
         for sentence in faults.lines(self.allow):
             print_log(f'{self.annotations}: {sentence}', logger='current')
         return samples
+
+    def _demand_file(self) -> None:
+        if not self.annotations.is_file():
+            raise FileNotFoundError(
+                f'{self.annotations} does not exist (seen from {Path.cwd()}). {self.how_to_get()}'
+            )
+
+    def _groups_of_others(self) -> dict[str, str]:
+        """File of each group that another split has."""
+        groups = {}
+        for name in self.apart_from:
+            other = self.split_of(name)
+            if other.annotations == self.annotations:
+                raise ValueError(f'{self.annotations} cannot be apart from itself: apart_from')
+            other._demand_file()
+            for row in other.read(lambda line, why: None):  # of its lines the split itself tells
+                groups.setdefault(row.group, other.annotations.name)
+        return groups
 
     def _sample(self, row: Row, faults: Faults) -> dict[str, Any] | None:
         """A row as a sample, or None where a fault leaves it out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,12 @@ class MedPixDataset(ImageTextDataset):
     def annotations(self) -> Path:
         """The images' descriptions."""
         return Path(self.data_root or '') / 'splitted_dataset' / f'descriptions_{self.split}.jsonl'
+
+    def split_of(self, name: str) -> MedPixDataset:
+        """Return a copy that reads another split: ``'train'``, ``'dev'`` or ``'test'``."""
+        other = copy.copy(self)
+        other.split = name
+        return other
 
     def how_to_get(self) -> str:
         """Say where the data set comes from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,12 @@ class WoundDataset(ImageTextDataset):
     def annotations(self) -> Path:
         """The table."""
         return Path(self.ann_file)
+
+    def split_of(self, name: str) -> WoundDataset:
+        """Return a copy that reads another table below ``data_root``."""
+        other = copy.copy(self)
+        other.ann_file = str(Path(self.data_root or '') / name)
+        return other
 
     def how_to_get(self) -> str:
         """Say where the data set comes from."""

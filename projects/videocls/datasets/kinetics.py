@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from mmengine.registry import DATASETS
 
@@ -33,35 +35,46 @@ class KineticsDataset(VideoListDataset):
 
     Args:
         ann_file: Table of a split, below ``data_root``.
-        classes: As of :class:`~videocls.datasets.VideoListDataset`; by default the labels of the
-            table in alphabetic order.
-        data_prefix: The same.
-        **kwargs: The same.
+        class_table: Table below ``data_root`` whose labels, in alphabetic order, are the classes:
+            one for all splits, since a split may lack some.
+        **kwargs: As of :class:`~videocls.datasets.VideoListDataset`: ``classes`` (instead of that
+            table), ``data_prefix`` and more.
     """
 
+    def __init__(self, ann_file: str, class_table: str = 'train.csv', **kwargs: Any) -> None:
+        self.class_table = class_table
+        super().__init__(ann_file, **kwargs)
+
     def read_classes(self) -> tuple[str, ...]:
-        found = sorted({row['label'] for row in self._rows()})
-        if self.given_classes is None:
-            return tuple(found)
-        unknown = sorted(set(found) - set(self.given_classes))
-        if unknown:
+        classes, table = self.given_classes, Path(self.data_root or '', self.class_table)
+        if classes is None and not table.is_file():
             raise ValueError(
-                f'{self.ann_file} has the labels {unknown}, which classes does not name; it has '
+                f'{table} does not exist, whose labels are the classes of all splits: name it by '
+                'class_table, or give classes=[...]'
+            )
+        if classes is None:
+            classes = tuple(sorted({row['label'] for row in self._rows(table)}))
+        found = sorted({row['label'] for row in self._rows(self.ann_file)})
+        unknown = sorted(set(found) - set(classes))
+        if unknown:
+            source = table if self.given_classes is None else 'classes'
+            raise ValueError(
+                f'{self.ann_file} has the labels {unknown}, which {source} does not name; it has '
                 f'classes={found}'
             )
-        return self.given_classes
+        return classes
 
     def read_list(self, classes: Sequence[str]) -> Iterator[tuple[str, int]]:
         labels = {name: label for label, name in enumerate(classes)}
-        for row in self._rows():
+        for row in self._rows(self.ann_file):
             begin, end = int(row['time_start']), int(row['time_end'])
             name = f'{row["youtube_id"]}_{begin:06d}_{end:06d}.mp4'
             yield f'{row["label"]}/{name}', labels[row['label']]
 
-    def _rows(self) -> Iterator[dict[str, str]]:
-        with open(self.ann_file, encoding='utf-8', newline='') as file:
+    def _rows(self, path: str | Path) -> Iterator[dict[str, str]]:
+        with open(path, encoding='utf-8', newline='') as file:
             table = csv.DictReader(file)
             missing = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
             if missing:
-                raise ValueError(f'{self.ann_file} has no columns {missing}, expected {_COLUMNS}')
+                raise ValueError(f'{path} has no columns {missing}, expected {_COLUMNS}')
             yield from table
