@@ -19,6 +19,7 @@ def fit(pipeline, point_cloud_range):
             step.update(rot_range=[-0.2, 0.2], scale_ratio_range=[0.95, 1.05], translation_std=0.2)
         if step['type'] == 'LoadPointsFromMultiSweeps':
             step['sweeps_num'] = 2
+            step.pop('test_mode', None)  # it has no more: nothing is drawn
         if 'point_cloud_range' in step:
             step['point_cloud_range'] = point_cloud_range
         if step['type'] not in ('ObjectSample', 'BEVFusionRandomFlip3D'):

@@ -92,7 +92,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     load_points,
-    load_sweeps,
+    dict(load_sweeps, test_mode=True),  # the newest ones; without it, any 9 of 10, drawn each time
     dict(type='PointsRangeFilter', point_cloud_range=point_cloud_range),
     dict(
         type='Pack3DDetInputs',
