@@ -86,6 +86,9 @@ def test_autoware_gets_no_points_or_boxes_that_its_node_does_not_know(student, m
         ValueError, match=r'is x, y, z, intensity; the node gives \(x, y, z, time_l'
     ):
         autoware.package_yaml(student.model, student.classes, ['x', 'y', 'z', 'intensity'])
+    monkeypatch.setattr(student.model.bbox_head.bbox_coder, 'height_of', 'top')
+    with pytest.raises(ValueError, match="those of boxes' tops; the node reads those of centres"):
+        autoware.package_yaml(student.model, student.classes, ['x', 'y', 'z', 'time_lag'])
     monkeypatch.setattr(student.model.bbox_head.bbox_coder, 'code_size', 8)
     with pytest.raises(ValueError, match='have 8 numbers; the node reads 10'):
         autoware.package_yaml(student.model, student.classes, ['x', 'y', 'z', 'time_lag'])
