@@ -1,6 +1,6 @@
 # The best recipe for BEVFusion detectors of any width and voxel size, beside a start from the
-# teacher's weights: its object queries, of those about nothing, too. Heatmaps and the neck's features
-# were not measured beside these; beside sure queries, from the first channels, they gained nothing.
+# teacher's weights: its object queries, of those about nothing, too. Heatmaps beside these gain
+# nothing (projects/mmdistill/losses/README.md); the neck's features were not measured beside them.
 links = dict(  # becomes model.links
     transfusion_kd=dict(
         student='bbox_head[0][0]',

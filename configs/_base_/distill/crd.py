@@ -1,6 +1,7 @@
 # CRD between the necks of two BEVFusion detectors: each object is told from all others, the teacher's
 # embedding being its features themselves, centred. Of the forms that were measured, as the only link of
-# a student that starts from random weights, the one that gains (projects/mmdistill/memory/README.md).
+# a student that starts from random weights, the one that gains for SECOND; for BEVFusion no gain is
+# shown (projects/mmdistill/memory/README.md).
 # CRD of other layers, attention and features stand beside it, each switched on by its weight:
 #   --cfg-options model.links.backbone_crd.weight=1 model.links.neck_crd.weight=0
 scenes = dict(
