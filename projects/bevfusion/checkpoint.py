@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .height_tag import HEIGHT_TAG
 from .kernel_layout import fitting_layouts, layouts_of_file
 from .sparse_ops import SparseConv3d, SubMConv3d
-from .transfusion_head import HEIGHT_TAG
 
 MIT, MMDET3D = 'mit-han-lab/bevfusion', 'MMDetection3D'
 

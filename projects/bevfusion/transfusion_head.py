@@ -17,6 +17,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .boxes import constants
+from .height_tag import demand_heights, tag_heights
 from .nms import class_nms
 from .targets import TransFusionTargets, make_targets
 
@@ -24,8 +25,6 @@ from .targets import TransFusionTargets, make_targets
 _SMALL_CLASSES = {'nuScenes': (8, 9), 'Waymo': (1, 2)}
 _PRIOR_BIAS = -2.19  # sigmoid gives 0.1
 _CODES = ('center', 'height', 'dim', 'rot', 'vel')
-HEIGHT_TAG = 'height_of'
-"""Where the metadata of a head's weights say of what of a box their heights are."""
 
 
 @MODELS.register_module()
@@ -146,7 +145,7 @@ class TransFusionHead(BaseModule):
         factor = test_cfg['out_size_factor']
         self.grid_xy = tuple(int(cells) // factor for cells in test_cfg['grid_size'][:2])
         self.register_buffer('bev_pos', self.create_2D_grid(*self.grid_xy), persistent=False)
-        self._register_state_dict_hook(_tag_heights)
+        self._register_state_dict_hook(tag_heights)
         # Class of each query of the last forward; `forward` also returns it.
         self.query_labels: Tensor | None = None
         self._check_sizes({name: heads[name][0] for name in _CODES if name in heads})
@@ -177,14 +176,7 @@ class TransFusionHead(BaseModule):
         self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any
     ) -> None:
         """Refuse weights whose heights are of something else of a box than the coder's."""
-        heights = getattr(self.bbox_coder, 'height_of', 'centre')
-        given = local_metadata.get(HEIGHT_TAG, heights)
-        if given != heights:
-            raise ValueError(
-                f'the heights of these weights are those of the {given} of a box, and '
-                f'bbox_coder.height_of is {heights!r}: set it to {given!r}, as '
-                'configs/bevfusion/bevfusion_lidar_teacher_mit.py does for mit-han-lab/bevfusion'
-            )
+        demand_heights(self.bbox_coder, local_metadata)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def init_weights(self) -> None:
@@ -404,12 +396,3 @@ class TransFusionHead(BaseModule):
             boxes, targets.box_codes[:, span], weights, avg_factor=normaliser
         )
         return loss_cls, loss_bbox
-
-
-def _tag_heights(
-    head: TransFusionHead, state_dict: dict, prefix: str, local_metadata: dict
-) -> None:
-    """Note with the weights of what their heights are, where that is not the centre."""
-    heights = getattr(head.bbox_coder, 'height_of', 'centre')
-    if heights != 'centre':
-        local_metadata[HEIGHT_TAG] = heights
